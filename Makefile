@@ -1,0 +1,38 @@
+# Each target sets itself up: a virtual environment in .venv, the package, then the command.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= sess-demo
+
+.PHONY: demo test check format bench bench-engines clean
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/.installed  ## five photographs through Ray to a page
+	$(BIN)/sess demo --out $(DEMO)
+
+test: $(VENV)/.installed  ## every test, doctests included
+	$(BIN)/python -m pytest --doctest-modules --durations=10
+
+check: $(VENV)/.installed  ## lint, format, types, layers, doctests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet --doctest-modules sess_kernels pipeline jobs
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed  ## SESS beside its own bare forwards
+	$(BIN)/sess bench
+
+bench-engines: $(VENV)/.installed  ## engine ray beside engine local
+	$(BIN)/sess bench --what engines --images 60 --repeats 3
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

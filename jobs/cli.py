@@ -1,0 +1,100 @@
+"""The entry point: reads the command line, runs a verb, turns faults into one line and a code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+from cyclopts import App, CycloptsError
+
+from jobs.bench import bench
+from jobs.demo import demo
+from jobs.run import run
+from pipeline.config import RunConfig, faults_of
+from sess_kernels.errors import ConfigError, SessError, one_line
+
+EXIT_OK, EXIT_FAILED_ROWS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def _version() -> str:
+    try:
+        return version("sess-pipeline")
+    except PackageNotFoundError:  # run from a copy of the source that is not installed
+        return "unknown"
+
+
+app = App(
+    name="sess",
+    help="Class saliency maps of image datasets with SESS, on Ray.",
+    version=_version,
+    result_action="return_value",
+)
+for verb in (demo, run, bench):
+    app.command(verb)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``sess`` with the given arguments; returns the exit code.
+
+    0 complete, 1 finished with failed rows, 2 bad configuration or input, 130 interrupted.
+    """
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # retries, told by our error
+    try:
+        app.config = [cyclopts.config.Dict(_config_file(tokens), use_commands_as_keys=False)]
+        code = app(tokens, exit_on_error=False, print_error=False)
+    except (CycloptsError, SessError) as error:
+        return _fault(error)
+    except KeyboardInterrupt:
+        print("sess: interrupted; start again with --overwrite", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return int(code or EXIT_OK)
+
+
+def _fault(error: Exception) -> int:
+    print(f"sess: {one_line(error)}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _config_file(tokens: Sequence[str]) -> dict[str, Any]:
+    """What ``--config FILE`` sets; flags given beside it win.
+
+    Raises:
+        ConfigError: All faults of the file together.
+    """
+    path = ""
+    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token == "--config":
+            path = after
+        elif token.startswith("--config="):
+            path = token.removeprefix("--config=")
+    return _read_config(path) if path else {}
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError([f"--config {path} cannot be read: {error.strerror}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"--config {path} is not YAML: {one_line(error)}"]) from error
+    if not isinstance(loaded, dict):
+        raise ConfigError([f"--config {path} must hold 'key: value' lines"])
+    values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    out = {name: values.pop(name) for name in ("out",) if name in values}
+    faults = faults_of(values, path)
+    known = {k: v for k, v in values.items() if k in RunConfig.__dataclass_fields__}
+    try:
+        RunConfig(**known)
+    except ConfigError as error:
+        faults += [f"{path}: {fault}" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return known | out

@@ -1,0 +1,83 @@
+"""The progress line of a run."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pipeline.engines import BatchDone
+from pipeline.scheduler import Plan
+
+
+class _Images(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['images']}/{task.fields['of']} images")
+
+
+class _Patches(ProgressColumn):
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['rate']:.1f} patches/s")
+
+
+class RunProgress:
+    """Images done, patches per second and time left, on stderr; the bar counts patches.
+
+    Args:
+        show: Whether to show anything.
+    """
+
+    def __init__(self, show: bool = True) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            _Images(),
+            _Patches(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (show and console.is_terminal),
+        )
+        self._images = 0
+        self._failed = 0
+        self._patches = 0
+        self._began = 0.0
+
+    def __enter__(self) -> RunProgress:
+        self._progress.start()
+        self._task = self._progress.add_task("planning", total=None, images=0, of="?", rate=0.0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is known; the engine starts."""
+        self._progress.update(
+            self._task, description="starting", total=max(plan.n_patches, 1), of=plan.n_images
+        )
+
+    def done(self, batch: BatchDone) -> None:
+        """A batch has ended."""
+        self._began = self._began or batch.started
+        self._images += batch.images
+        self._failed += batch.failed
+        self._patches += batch.patches
+        failed = f" ({self._failed} failed)" if self._failed else ""
+        self._progress.update(
+            self._task,
+            description=f"running{failed}",
+            completed=self._patches,
+            images=self._images,
+            rate=self._patches / max(time.time() - self._began, 1e-6),
+        )

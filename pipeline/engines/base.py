@@ -1,0 +1,56 @@
+"""What engines share: the job they get and the word they give of each finished batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import RunConfig
+from pipeline.records import FAILED
+from pipeline.scheduler import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its settings, its plan, and where its output goes."""
+
+    config: RunConfig
+    plan: Plan
+    out: Path
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """Counts and times of one batch of a backbone worker.
+
+    Attributes:
+        images: Rows of the batch.
+        failed: Rows of them with an error.
+        patches: Patches scored.
+        started: Time the worker began, seconds since the epoch.
+        finished: Time it ended.
+    """
+
+    images: int
+    failed: int
+    patches: int
+    started: float
+    finished: float
+
+
+OnBatch = Callable[[BatchDone], None]
+
+
+def timed(stage: Callable[[pa.Table], pa.Table], batch: pa.Table, on_batch: OnBatch) -> pa.Table:
+    """Run the saliency stage on a batch and tell ``on_batch`` what it did."""
+    started = time.time()
+    results = stage(batch)
+    failed = pc.sum(pc.equal(results["status"], FAILED)).as_py() or 0
+    patches = pc.sum(results["n_patches"]).as_py() or 0
+    on_batch(BatchDone(results.num_rows, failed, patches, started, time.time()))
+    return results

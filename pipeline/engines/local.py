@@ -1,0 +1,68 @@
+"""The local engine: every stage in this process, one thread for each backbone worker."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.engines.base import Job, OnBatch, timed
+from pipeline.files import atomic_write
+from pipeline.read import MAPS_FOLDER
+from pipeline.sinks import EncodeWorker
+from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
+
+
+def run_local(job: Job, on_batch: OnBatch) -> None:
+    """Run a job in this process.
+
+    Args:
+        job: What to run.
+        on_batch: Told of every finished batch, from any thread.
+    """
+    idle: SimpleQueue[SaliencyWorker] = SimpleQueue()
+    workers = _load_workers(job)
+    for worker in workers:
+        idle.put(worker)
+    decode = DecodeWorker()
+    encode = EncodeWorker(job.out, job.config.formats, job.config.map_dtype)
+
+    def run_shard(shard: Path) -> None:
+        worker = idle.get()
+        try:
+            results = timed(worker, decode(pq.read_table(shard)), on_batch)
+        finally:
+            idle.put(worker)
+        with atomic_write(job.out / MAPS_FOLDER / f"{shard.stem}.parquet") as file:
+            pq.write_table(encode(results), file)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        _wait([pool.submit(run_shard, shard) for shard in job.plan.shards])
+
+
+def _wait(running: list[Future[None]]) -> None:
+    try:
+        for future in running:
+            future.result()
+    except BaseException:  # an interrupt too: what has not begun must not begin
+        for future in running:
+            future.cancel()
+        raise
+
+
+def _load_workers(job: Job) -> list[SaliencyWorker]:
+    """One worker for each core, or each GPU, sharing one backbone a device."""
+    config, spec = job.config, BackboneSpec.of(job.config)
+    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        backbones = [spec.load(device) for device in devices]
+    else:
+        backbones = [spec.load("cpu")]
+    n_default = len(backbones) if on_gpu else max(1, (os.cpu_count() or 1) // config.threads)
+    n_workers = config.workers or n_default
+    return [SaliencyWorker(backbones[i % len(backbones)], config) for i in range(n_workers)]

@@ -1,0 +1,81 @@
+"""Read the maps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.sinks import decode_map
+from sess_kernels.errors import SessError
+
+MAPS_FOLDER = "maps"
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """The map of one class in one image.
+
+    Attributes:
+        image_id: Id of the image.
+        class_index: Index of the class.
+        class_name: Name of the class.
+        score: Mean probability of the class over the windows of the first scale.
+        map: float32 (H, W) in [0, 1] at the size of the image.
+    """
+
+    image_id: str
+    class_index: int
+    class_name: str
+    score: float
+    map: NDArray[np.float32]
+
+
+def read_rows(out: str | Path) -> Iterator[dict[str, Any]]:
+    """Rows of ``records.RESULT_SCHEMA`` as they are stored, one for each image.
+
+    Raises:
+        SessError: If OUT is no folder of a run.
+    """
+    folder = Path(out) / MAPS_FOLDER
+    if not folder.is_dir():
+        raise SessError(f"{out} holds no maps; is it the --out of a `sess run`?")
+    for file in sorted(folder.glob("*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
+            yield from batch.to_pylist()
+
+
+def read_maps(out: str | Path) -> Iterator[MapRecord]:
+    """One record for each image and class.
+
+    Raises:
+        SessError: If OUT is no folder of a run.
+
+    Example:
+        >>> next(read_maps("nowhere"))
+        Traceback (most recent call last):
+        ...
+        sess_kernels.errors.SessError: nowhere holds no maps; is it the --out of a `sess run`?
+    """
+    for row in read_rows(out):
+        for target in row["targets"]:
+            yield MapRecord(
+                row["image_id"],
+                target["class_index"],
+                target["class_name"],
+                target["score"],
+                _map(Path(out), target),
+            )
+
+
+def _map(out: Path, target: dict[str, Any]) -> NDArray[np.float32]:
+    stored = target["map"]
+    if stored["bytes"] is not None:
+        return decode_map(stored["bytes"], target["map_dtype"], target["map_shape"])
+    values: NDArray[np.float32] = np.load(out / stored["path"]).astype(np.float32)
+    return values

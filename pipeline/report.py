@@ -1,0 +1,114 @@
+"""A page to look at: photograph, base saliency and SESS side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.config import RunConfig
+from pipeline.images import read_rgb
+from pipeline.read import read_maps, read_rows
+from pipeline.stages import BackboneSpec
+from sess_kernels import Backbone
+from sess_kernels.errors import SessError
+from sess_kernels.fuse import rescale
+from sess_kernels.patches import resize
+from sess_kernels.saliency import base_method
+
+Pixels = NDArray[np.uint8]
+Map = NDArray[np.float32]
+_OPACITY = 0.55
+_MAX_WIDTH = 640  # pixels of a figure
+
+
+def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: str) -> Map:
+    """Plain base method on the whole image squeezed to the backbone's input, (H, W) in [0, 1]."""
+    size = backbone.input_size
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+    squeezed = resize(backbone.normalize(pixels), size, size, backbone.preprocessing.interpolation)
+    features, _ = backbone(squeezed)
+    small = base_method(method)(backbone, features, torch.tensor([class_index]))
+    whole = torch.nn.functional.interpolate(
+        small[None], image.shape[:2], mode="bilinear", align_corners=False
+    )
+    values: Map = rescale(whole[0, 0]).numpy()
+    return values
+
+
+def overlay(image: Pixels, map_: Map) -> Pixels:
+    """The image under its map in colour, ``uint8 (H, W, 3)``."""
+    from matplotlib import colormaps
+
+    heat = colormaps["turbo"](map_)[..., :3] * 255
+    return (image * (1 - _OPACITY) + heat * _OPACITY).astype(np.uint8)
+
+
+def write_report(out: str | Path, folder: str | Path) -> Path:
+    """Write ``folder/index.html`` for a run, one self-contained page.
+
+    Args:
+        out: Folder of a finished run.
+        folder: Where the page goes.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        SessError: If OUT is no run or the ``demo`` extra is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader
+    except ImportError as error:
+        raise SessError(
+            'the report needs extra packages: pip install "sess-pipeline[demo]"'
+        ) from error
+    record = json.loads((Path(out) / "run.json").read_text())
+    config = RunConfig(**record["config"])
+    environment = Environment(loader=PackageLoader("pipeline"), autoescape=True)
+    page = Path(folder) / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        environment.get_template("report.html").render(
+            record=record,
+            method=config.method,
+            rows=_figures(Path(out), config),
+            failed=[row for row in read_rows(out) if row["error"]],
+        )
+    )
+    return page
+
+
+def _figures(out: Path, config: RunConfig) -> list[dict[str, Any]]:
+    backbone = BackboneSpec.of(config).load()
+    uris = {row["image_id"]: row["uri"] for row in read_rows(out)}
+    figures = []
+    for found in read_maps(out):
+        image = read_rgb(uris[found.image_id])
+        base = base_saliency(image, found.class_index, backbone, config.method)
+        pictures = (image, overlay(image, base), overlay(image, found.map))
+        figures.append(
+            {
+                "image_id": found.image_id,
+                "class_name": found.class_name,
+                "class_index": found.class_index,
+                "score": found.score,
+                "pictures": [_data_uri(picture) for picture in pictures],
+            }
+        )
+    return sorted(figures, key=lambda figure: (figure["image_id"], -figure["score"]))
+
+
+def _data_uri(pixels: Pixels) -> str:
+    image = Image.fromarray(pixels)
+    image.thumbnail((_MAX_WIDTH, _MAX_WIDTH))
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

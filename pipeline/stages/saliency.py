@@ -1,0 +1,136 @@
+"""Pre-filter, saliency and fusion: rows with pixels into rows with maps."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config import RunConfig
+from pipeline.records import FAILED, OK, RESULT_SCHEMA
+from sess_kernels import SESS, Backbone, ClassSaliency, load_backbone
+from sess_kernels.errors import SessError, one_line
+from sess_kernels.windows import count
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What a worker needs to load its backbone; loaded on the worker, never pickled.
+
+    Attributes:
+        name: As in ``sess_kernels.load_backbone``.
+        weights: File with a state dict, or ``None`` for the published weights.
+        target_layer: Layer to explain, or ``None`` for the last feature map before pooling.
+    """
+
+    name: str = "lite0"
+    weights: str | None = None
+    target_layer: str | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> BackboneSpec:
+        """The backbone that a run asks for."""
+        return cls(config.backbone, config.weights, config.target_layer)
+
+    def load(self, device: str = "cpu") -> Backbone:
+        """Load the backbone.
+
+        Raises:
+            SessError: If a name is unknown or weights are missing or do not fit.
+        """
+        state_dict = _read_state_dict(self.weights) if self.weights else None
+        return load_backbone(
+            self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
+        )
+
+
+class SaliencyWorker:
+    """Scores patches, filters them, and fuses the maps of the kept ones.
+
+    Args:
+        backbone: The loaded backbone.
+        config: Settings of the run.
+    """
+
+    def __init__(self, backbone: Backbone, config: RunConfig) -> None:
+        torch.set_num_threads(config.threads)
+        self._sess = SESS(backbone, config.method, config, config.batch_size)
+        self._threads = config.threads
+        self._top_k = config.top_k
+
+    def __call__(self, decoded: pa.Table) -> pa.Table:
+        """Rows of ``DECODED_SCHEMA`` to rows of ``RESULT_SCHEMA`` with maps as float32 bytes."""
+        torch.set_num_threads(self._threads)  # this may be another thread than the constructor's
+        rows = decoded.to_pylist()
+        good = [row for row in rows if row["error"] is None]
+        images = [_pixels(row) for row in good]
+        found = iter(self._explain(images, [row["labels"] for row in good]))
+        results = [self._result(row, next(found) if row["error"] is None else None) for row in rows]
+        return pa.Table.from_pylist(results, RESULT_SCHEMA)
+
+    def _explain(
+        self, images: list[Pixels], labels: list[list[int] | None]
+    ) -> list[list[ClassSaliency] | Exception]:
+        """Maps of each image; an image that fails does not take the others with it."""
+        try:
+            return list(self._sess(images, labels, self._top_k))
+        except Exception as error:
+            if len(images) == 1:
+                return [error]
+            pairs = zip(images, labels, strict=True)
+            return [one for image, label in pairs for one in self._explain([image], [label])]
+
+    def _result(
+        self, row: dict[str, Any], found: list[ClassSaliency] | Exception | None
+    ) -> dict[str, Any]:
+        shared = {name: row[name] for name in ("image_id", "uri", "height", "width")}
+        if isinstance(found, Exception) or found is None:
+            error = row["error"] if found is None else one_line(found)
+            return shared | {"status": FAILED, "error": error, "n_patches": 0, "targets": []}
+        backbone = self._sess.backbone
+        patches = count(row["height"], row["width"], self._sess.config, backbone.input_size)
+        targets = [_target(one, backbone.class_names[one.class_index]) for one in found]
+        return shared | {"status": OK, "error": None, "n_patches": patches, "targets": targets}
+
+
+def _pixels(row: dict[str, Any]) -> Pixels:
+    return np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], 3)
+
+
+def _target(one: ClassSaliency, class_name: str) -> dict[str, Any]:
+    values = one.map.cpu().numpy().astype("<f4", copy=False)
+    return {
+        "class_index": one.class_index,
+        "class_name": class_name,
+        "score": one.score,
+        "n_kept": one.n_kept,
+        "map": {"bytes": values.tobytes(), "path": None},
+        "map_dtype": "float32",
+        "map_shape": list(values.shape),
+    }
+
+
+def _read_state_dict(path: str) -> dict[str, torch.Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SessError(f"weights {path} do not exist; check the path") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise SessError(
+            f"weights {path} cannot be read as a state dict: {one_line(error)[:160]}; "
+            "save them with torch.save(model.state_dict(), FILE)"
+        ) from error
+    nested = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(nested, dict) or not all(torch.is_tensor(v) for v in nested.values()):
+        raise SessError(
+            f"weights {path} hold no state dict; "
+            "save them with torch.save(model.state_dict(), FILE)"
+        )
+    return nested

@@ -1,0 +1,25 @@
+"""SESS kernels: class saliency maps of images, in torch alone.
+
+Example:
+    >>> from skimage.data import chelsea
+    >>> from sess_kernels import SESSConfig, sess
+    >>> map_ = sess(chelsea(), class_index=285, config=SESSConfig(scales=2))
+    >>> map_.shape
+    torch.Size([300, 451])
+"""
+
+from sess_kernels.backbones import Backbone, load_backbone
+from sess_kernels.config import SESSConfig
+from sess_kernels.errors import ConfigError, SessError
+from sess_kernels.sess import SESS, ClassSaliency, sess
+
+__all__ = [
+    "SESS",
+    "Backbone",
+    "ClassSaliency",
+    "ConfigError",
+    "SESSConfig",
+    "SessError",
+    "load_backbone",
+    "sess",
+]

@@ -1,0 +1,171 @@
+r"""Calibration and fusion: maps of patches into the map of an image, paper section 3.
+
+Each map is min-max normalised at the size of its window, weighted by its score (equation 1), laid
+on a zero canvas of its scaled image, resized to the source image, and the mean goes over the maps
+whose weighted value exceeds theta there (equation 2).
+
+Every step from the small map to the source image is separable and linear, so a patch is
+``Ay . map . Ax^T`` inside its footprint, with cached matrices Ay and Ax: no map at the size of the
+window and no canvas is made, and the memory is that of one numerator and one denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sess_kernels.config import SESSConfig
+from sess_kernels.windows import Grid
+
+
+class Window(NamedTuple):
+    """One window: its scale's grid and its place there in pixels of the scaled image."""
+
+    grid: Grid
+    top: int
+    left: int
+
+
+class _Footprint(NamedTuple):
+    """Where a window touches one axis of the source image, and the matrix that maps it there."""
+
+    start: int
+    stop: int
+    matrix: Tensor  # (stop - start, map size)
+
+
+def windows_of(grids: Sequence[Grid]) -> list[Window]:
+    """Every window of the grids, in the order of the patches.
+
+    Example:
+        >>> windows_of([Grid(224, 300, (0,), (0, 76))])[1].left
+        76
+    """
+    return [Window(grid, top, left) for grid in grids for top in grid.tops for left in grid.lefts]
+
+
+def resize_matrix(n_in: int, n_out: int) -> Tensor:
+    """Bilinear interpolation of ``n_in`` samples to ``n_out``, as a float64 matrix (n_out, n_in).
+
+    Half-pixel centres, no anti-aliasing, as in ``interpolate(align_corners=False)``.
+
+    Example:
+        >>> resize_matrix(2, 4)[1].tolist()
+        [0.75, 0.25]
+    """
+    centre = (torch.arange(n_out, dtype=torch.float64) + 0.5) * (n_in / n_out) - 0.5
+    centre = centre.clamp(0, n_in - 1)
+    low = centre.floor().long()
+    high = (low + 1).clamp_max(n_in - 1)
+    matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
+    rows = torch.arange(n_out)
+    matrix[rows, low] += 1 - (centre - low)
+    matrix[rows, high] += centre - low
+    return matrix
+
+
+@lru_cache(maxsize=256)
+def _turning_rows(map_size: int, window: int, device: torch.device) -> Tensor:
+    """The rows of the enlargement from map to window among which every extreme value lies.
+
+    Between two samples of the map the enlarged one is linear along each axis, so that its extremes
+    are at the first and last row of each such interval.
+    """
+    matrix = resize_matrix(map_size, window)
+    centre = (torch.arange(window, dtype=torch.float64) + 0.5) * (map_size / window) - 0.5
+    interval = centre.clamp(0, map_size - 1).floor()
+    changes = interval[1:] != interval[:-1]
+    keep = torch.ones(window, dtype=torch.bool)
+    keep[1:-1] = changes[:-1] | changes[1:]
+    # a clamped border and an exact last sample can share an interval with the rows before them
+    keep |= (centre <= 0) | (centre >= map_size - 1)
+    return matrix[keep].float().to(device)
+
+
+def min_max(maps: Tensor, window: int) -> Tensor:
+    """Min-max normalise maps (N, h, w) as if enlarged to (N, window, window); constant ones give 0.
+
+    The result is still (N, h, w): enlarged, its values span 0 to 1 exactly where the enlarged
+    original spans its minimum to its maximum.
+
+    Example:
+        >>> min_max(torch.tensor([[[2.0, 4.0]], [[3.0, 3.0]]]), 224).tolist()
+        [[[0.0, 1.0]], [[0.0, 0.0]]]
+    """
+    rows = _turning_rows(maps.shape[1], window, maps.device)
+    columns = _turning_rows(maps.shape[2], window, maps.device)
+    values = rows @ maps @ columns.T
+    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    span = high - low
+    return torch.where(span > 0, (maps - low) / span.clamp_min(torch.finfo(maps.dtype).tiny), 0.0)
+
+
+@lru_cache(maxsize=8192)
+def _footprint(
+    source: int, scaled: int, first: int, window: int, map_size: int, device: torch.device
+) -> _Footprint:
+    matrix = resize_matrix(scaled, source)[:, first : first + window]
+    touched = matrix.any(1).nonzero().flatten()
+    if not len(touched):  # a source of a few pixels samples so sparsely that it misses the window
+        return _Footprint(0, 0, torch.zeros(0, map_size, device=device))
+    start, stop = int(touched[0]), int(touched[-1]) + 1
+    full = matrix[start:stop] @ resize_matrix(map_size, window)
+    return _Footprint(start, stop, full.float().to(device))
+
+
+def fuse(
+    maps: Tensor,
+    weights: Tensor,
+    windows: Sequence[Window],
+    size: tuple[int, int],
+    config: SESSConfig,
+) -> Tensor:
+    """Weighted average of the maps of one image and class, equations (1) and (2).
+
+    Args:
+        maps: (N, h, w), min-max normalised by ``min_max``.
+        weights: (N,) channel-wise weights: the scores of the class in the patches.
+        windows: The N windows of the maps.
+        size: Height and width of the source image in pixels.
+        config: Gives window size (set) and theta.
+
+    Returns:
+        (H, W), zero where no map exceeds theta; not normalised.
+
+    Example:
+        >>> config = SESSConfig(window_size=4)
+        >>> left, right = (Window(Grid(4, 6, (0,), (0, 2)), 0, x) for x in (0, 2))
+        >>> maps = torch.tensor([[[1.0]], [[1.0]]])
+        >>> fuse(maps, torch.tensor([0.5, 1.0]), [left, right], (4, 6), config)[0].tolist()
+        [0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
+    """
+    assert config.window_size is not None
+    height, width = size
+    weighted = maps * weights.to(maps)[:, None, None]
+    total, counted = weighted.new_zeros(2, height, width)
+    for map_, window in zip(weighted, windows, strict=True):
+        place = (config.window_size, map_.shape[0], map_.device)
+        y = _footprint(height, window.grid.height, window.top, *place)
+        place = (config.window_size, map_.shape[1], map_.device)
+        x = _footprint(width, window.grid.width, window.left, *place)
+        calibrated = y.matrix @ map_ @ x.matrix.T
+        above = calibrated > config.theta
+        total[y.start : y.stop, x.start : x.stop] += calibrated * above
+        counted[y.start : y.stop, x.start : x.stop] += above
+    mean: Tensor = total / counted.clamp_min(1)
+    return mean
+
+
+def rescale(map_: Tensor) -> Tensor:
+    """Min-max normalise one map (H, W); a constant one gives zeros.
+
+    Example:
+        >>> rescale(torch.tensor([[1.0, 3.0]])).tolist()
+        [[0.0, 1.0]]
+    """
+    low, high = map_.aminmax()
+    return torch.where(high > low, (map_ - low) / (high - low), torch.zeros_like(map_))

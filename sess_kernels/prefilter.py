@@ -1,0 +1,51 @@
+"""Pre-filter: keep the patches that speak most for a class.
+
+Paper section 3 and Algorithm 1 line 10.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sess_kernels.config import SESSConfig
+
+
+def class_scores(logits: Tensor) -> Tensor:
+    """Softmax probabilities (N, classes) of logits (N, classes), in float32.
+
+    Example:
+        >>> class_scores(torch.zeros(1, 4)).tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
+    """
+    return logits.float().softmax(dim=-1)
+
+
+def pre_filter(scores: Tensor, config: SESSConfig) -> Tensor:
+    """Indices of the patches to keep, in the order of the patches.
+
+    Args:
+        scores: (N,) score of the class in each patch of one image.
+        config: Gives the pre-filter ratio.
+
+    Returns:
+        ``int64 (config.kept(N),)``; of equal scores the earlier patch is kept.
+
+    Example:
+        >>> scores = torch.tensor([0.1, 0.7, 0.2, 0.7])
+        >>> pre_filter(scores, SESSConfig(pre_filter_ratio=0.5)).tolist()
+        [1, 3]
+    """
+    order = torch.sort(scores, descending=True, stable=True).indices
+    return order[: config.kept(len(scores))].sort().values
+
+
+def top_classes(scores: Tensor, top_k: int) -> list[int]:
+    """The ``top_k`` classes by mean probability over patches (N, classes), best first.
+
+    Example:
+        >>> top_classes(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), 1)
+        [1]
+    """
+    order = torch.sort(scores.mean(0), descending=True, stable=True).indices
+    return [int(index) for index in order[:top_k]]

@@ -1,0 +1,282 @@
+"""SESS: scaling, sliding, pre-filter, saliency, fusion, smoothing (paper Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sess_kernels.backbones import Backbone, load_backbone
+from sess_kernels.config import SESSConfig
+from sess_kernels.fuse import fuse, min_max, rescale, windows_of
+from sess_kernels.patches import extract
+from sess_kernels.prefilter import class_scores, pre_filter, top_classes
+from sess_kernels.saliency import base_method
+from sess_kernels.smooth import smooth
+from sess_kernels.windows import Grid, grids
+
+Image = NDArray[np.uint8] | Tensor
+"""``uint8 (H, W, 3)`` RGB array, or tensor ``(3, H, W)`` with values 0 to 255."""
+
+_FEATURE_BYTES = 256 * 2**20  # features of the patches that wait for the pre-filter
+_DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
+
+
+@dataclass(frozen=True)
+class ClassSaliency:
+    """The SESS map of one class in one image.
+
+    Attributes:
+        class_index: Index of the class.
+        score: Mean probability of the class over the windows of the first scale.
+        n_kept: Patches left after the pre-filter.
+        map: (H, W) in [0, 1] at the size of the image.
+    """
+
+    class_index: int
+    score: float
+    n_kept: int
+    map: Tensor
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One image on its way through the group: its windows and where its patches lie."""
+
+    size: tuple[int, int]
+    grids: tuple[Grid, ...]
+    first: int
+    stop: int
+
+
+class SESS:
+    """SESS around a base saliency method and a backbone, for many images at a time.
+
+    Patches of several images fill device batches of one fixed size, the last one padded; a patch's
+    bits then do not depend on its neighbours, and a map's not on what it was computed with.
+
+    Args:
+        backbone: A ``Backbone`` or its name.
+        method: Name of the base saliency method.
+        config: Settings of SESS.
+        batch_size: Patches of a device batch; 4 on CPU and 128 on CUDA if not given.
+
+    Raises:
+        SessError: If a name is unknown.
+
+    Example:
+        >>> from skimage.data import chelsea
+        >>> explain = SESS("lite0", config=SESSConfig(scales=2))
+        >>> [[cat]] = explain([chelsea()], [[285]])
+        >>> tuple(cat.map.shape), cat.n_kept
+        ((300, 451), 6)
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str = "lite0",
+        method: str = "gradcam",
+        config: SESSConfig | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.method = base_method(method)
+        self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
+        self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
+        with torch.no_grad():
+            size = self.backbone.input_size
+            self._batch = torch.zeros(
+                (self.batch_size, 3, size, size), device=self.backbone.device
+            ).contiguous(memory_format=torch.channels_last)
+            self._feature_shape = self.backbone.body(self._batch[:1]).shape[1:]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        images: Sequence[Image],
+        class_indices: Sequence[Sequence[int] | None],
+        top_k: int = 1,
+    ) -> list[list[ClassSaliency]]:
+        """Maps of every class of every image.
+
+        Args:
+            images: Images of any sizes.
+            class_indices: The classes of each image; ``None`` takes the ``top_k`` classes by mean
+                probability over the windows of the first scale.
+            top_k: Classes to take where none are given.
+
+        Returns:
+            For each image one ``ClassSaliency`` a class, in the order of the classes.
+
+        Raises:
+            ValueError: If an image has another shape, or a class is out of range.
+        """
+        tensors = [_to_tensor(image) for image in images]
+        for index in {index for given in class_indices for index in given or ()}:
+            if not 0 <= index < self.backbone.n_classes:
+                raise ValueError(
+                    f"Expected classes of 0 to {self.backbone.n_classes - 1} but got {index}"
+                )
+        found: list[list[ClassSaliency]] = []
+        for group in self._groups(tensors):
+            classes = class_indices[len(found) : len(found) + len(group)]
+            found += self._run_group(
+                tensors[len(found) : len(found) + len(group)], group, classes, top_k
+            )
+        return found
+
+    def _groups(self, images: Sequence[Tensor]) -> Iterator[list[_Task]]:
+        """Images in order, together as long as their patches' features fit the budget."""
+        limit = max(1, _FEATURE_BYTES // (4 * int(np.prod(self._feature_shape))))
+        group: list[_Task] = []
+        for image in images:
+            height, width = image.shape[1:]
+            windows = grids(height, width, self.config, self.backbone.input_size)
+            n_patches = sum(map(len, windows))
+            first = group[-1].stop if group else 0
+            if group and first + n_patches > limit:
+                yield group
+                group, first = [], 0
+            group.append(_Task((height, width), windows, first, first + n_patches))
+        if group:
+            yield group
+
+    def _run_group(
+        self,
+        images: Sequence[Tensor],
+        tasks: Sequence[_Task],
+        class_indices: Sequence[Sequence[int] | None],
+        top_k: int,
+    ) -> list[list[ClassSaliency]]:
+        features, scores = self._score(images, tasks)
+        jobs = [
+            (
+                task,
+                index,
+                task.first + pre_filter(scores[task.first : task.stop, index], self.config),
+            )
+            for task, given in zip(tasks, class_indices, strict=True)
+            for index in (
+                given if given is not None else top_classes(_first_scale(task, scores), top_k)
+            )
+        ]
+        if not jobs:
+            return [[] for _ in tasks]
+        patches = torch.cat([kept for _, _, kept in jobs])
+        classes = torch.cat([torch.full((len(kept),), index) for _, index, kept in jobs])
+        maps = self._saliency(features, patches, classes)
+        found: dict[int, list[ClassSaliency]] = {task.first: [] for task in tasks}
+        done = 0
+        for task, index, kept in jobs:
+            part = maps[done : done + len(kept)]
+            found[task.first].append(self._fuse(task, index, kept, part, scores))
+            done += len(kept)
+        return list(found.values())
+
+    def _score(self, images: Sequence[Tensor], tasks: Sequence[_Task]) -> tuple[Tensor, Tensor]:
+        """Features (P, C, h, w) on the device and scores (P, classes) on the CPU of all patches."""
+        assert self.config.window_size is not None
+        total, size = tasks[-1].stop, self.batch_size
+        padded = -(-total // size) * size
+        device = self.backbone.device
+        features = torch.empty((padded, *self._feature_shape), device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        logits = torch.empty((padded, self.backbone.n_classes), device=device)
+        done = 0
+        for image, task in zip(images, tasks, strict=True):
+            for patch in extract(
+                image.to(device), task.grids, self.config.window_size, self.backbone
+            ):
+                self._batch[done % size] = patch
+                done += 1
+                if done % size == 0 or done == total:
+                    batch = slice((done - 1) // size * size, -(-done // size) * size)
+                    features[batch], logits[batch] = self.backbone(self._batch)
+        return features[:total], class_scores(logits[:total]).cpu()
+
+    def _saliency(self, features: Tensor, patches: Tensor, classes: Tensor) -> Tensor:
+        """Normalised maps (M, h, w) of M pairs of a patch and a class."""
+        assert self.config.window_size is not None
+        total, size = len(patches), self.batch_size
+        # the last batch is padded by repeating its first pairs, see "Same bits" of the class
+        rows = torch.arange(-(-total // size) * size).clamp_max(total - 1)
+        patches, classes = patches[rows].to(features.device), classes[rows].to(features.device)
+        maps = [
+            min_max(
+                self.method(self.backbone, features[patches[i : i + size]], classes[i : i + size]),
+                self.config.window_size,
+            )
+            for i in range(0, len(rows), size)
+        ]
+        return torch.cat(maps)[:total]
+
+    def _fuse(
+        self, task: _Task, index: int, kept: Tensor, maps: Tensor, scores: Tensor
+    ) -> ClassSaliency:
+        weights = scores[kept, index]
+        if self.config.relative_weights:  # the best patch is always kept
+            weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny)
+        windows = windows_of(task.grids)
+        chosen = [windows[i - task.first] for i in kept.tolist()]
+        fused = fuse(maps, weights, chosen, task.size, self.config)
+        if self.config.normalize:
+            fused = rescale(fused)
+        if self.config.smooth:
+            fused = smooth(fused)
+        score = _first_scale(task, scores)[:, index].mean().item()
+        return ClassSaliency(index, score, len(kept), fused)
+
+
+def sess(
+    image: Image,
+    class_index: int | Sequence[int],
+    backbone: Backbone | str = "lite0",
+    method: str = "gradcam",
+    config: SESSConfig | None = None,
+) -> Tensor:
+    """SESS maps of one image.
+
+    Args:
+        image: ``uint8 (H, W, 3)`` RGB array, or tensor (3, H, W) with values 0 to 255.
+        class_index: One class or several; several share the forwards.
+        backbone: A ``Backbone`` or its name.
+        method: Name of the base saliency method.
+        config: Settings of SESS.
+
+    Returns:
+        (H, W) for one class, (K, H, W) for several; values in [0, 1].
+
+    Raises:
+        SessError: If a name is unknown.
+        ValueError: If the image has another shape or a class is out of range.
+
+    Example:
+        >>> from skimage.data import chelsea
+        >>> map_ = sess(chelsea(), 285, config=SESSConfig(scales=2))
+        >>> tuple(map_.shape), map_.max().item()
+        ((300, 451), 1.0)
+    """
+    classes = [class_index] if isinstance(class_index, int) else list(class_index)
+    [found] = SESS(backbone, method, config)([image], [classes])
+    maps = torch.stack([one.map for one in found])
+    return maps[0] if isinstance(class_index, int) else maps
+
+
+def _first_scale(task: _Task, scores: Tensor) -> Tensor:
+    """Scores of the first scale's windows, which cover the image."""
+    return scores[task.first : task.first + len(task.grids[0])]
+
+
+def _to_tensor(image: Image) -> Tensor:
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(f"Expected a tensor (3, H, W) but got {tuple(image.shape)}")
+        return image
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"Expected uint8 (H, W, 3) but got {image.dtype} {image.shape}")
+    return torch.tensor(image).permute(2, 0, 1)
