@@ -20,6 +20,7 @@ from PIL import Image
 
 from sess_kernels import SESS, SESSConfig, load_backbone
 from sess_kernels.errors import SessError
+from sess_kernels.precision import exact_fp32
 
 _SIDE = 227  # pixels of the drawn images: what a square photograph of ImageNet has
 
@@ -126,7 +127,7 @@ def _bare_forward(explain: SESS, n_images: int) -> tuple[Callable[[], object], i
     batch = batch.contiguous(memory_format=torch.channels_last)
 
     def forward() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), exact_fp32():
             for _ in range(-(-n_patches // size)):
                 backbone(batch)
 

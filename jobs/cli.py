@@ -33,6 +33,7 @@ app = App(
     help="Class saliency maps of image datasets with SESS, on Ray.",
     version=_version,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 for verb in (demo, run, bench):
     app.command(verb)

@@ -42,7 +42,7 @@ def run(
             label; its kind may be said: folder:DIR, table:FILE.
         out: Folder for the maps (maps/*.parquet), the plan and run.json.
         settings: Settings of the run.
-        config: YAML file with any of the settings below; flags win.
+        config: YAML file with any of these settings; flags win.
         overwrite: Replace an earlier run in OUT.
         quiet: Print nothing but faults.
         json: Print the summary as JSON.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import fsspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 _TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap height and width
 
@@ -18,7 +20,7 @@ def image_size(uri: str) -> tuple[int, int]:
     Raises:
         OSError: If the file is missing or no image.
     """
-    with fsspec.open(uri, "rb") as file, Image.open(file) as image:
+    with _opened(uri) as image:
         width, height = image.size
         turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
     return (width, height) if turned else (height, width)
@@ -33,11 +35,22 @@ def read_rgb(uri: str) -> NDArray[np.uint8]:
     Raises:
         OSError: If the file is missing, cut short or no image.
     """
-    with fsspec.open(uri, "rb") as file, Image.open(file) as image:
+    with _opened(uri) as image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL comments on metadata it repairs
             upright = ImageOps.exif_transpose(image)
         return np.asarray(_to_8_bit(upright).convert("RGB"))
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[Image.Image]:
+    with fsspec.open(uri, "rb") as file:
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:  # PIL's message names the open file object
+            raise OSError(f"{uri} is no image of a known format") from None
+        with image:
+            yield image
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ from sess_kernels import Backbone
 from sess_kernels.errors import SessError
 from sess_kernels.fuse import rescale
 from sess_kernels.patches import resize
-from sess_kernels.saliency import base_method
+from sess_kernels.saliency import TITLES, base_method
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -78,7 +78,7 @@ def write_report(out: str | Path, folder: str | Path) -> Path:
     page.write_text(
         environment.get_template("report.html").render(
             record=record,
-            method=config.method,
+            method=TITLES.get(config.method, config.method),
             rows=_figures(Path(out), config),
             failed=[row for row in read_rows(out) if row["error"]],
         )

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.config import RunConfig
 from pipeline.engines import BatchDone, Job, OnBatch, engine
 from pipeline.files import atomic_write
@@ -45,6 +47,8 @@ class Summary:
         plan_s: Seconds to check, list and plan.
         run_s: Seconds of the engine, its start included.
         steady_s: Seconds from the first batch's start to the last one's end.
+        device: Kind of device the backbone workers ran on.
+        batch_size: Patches of a device batch.
     """
 
     images: int = 0
@@ -53,6 +57,8 @@ class Summary:
     plan_s: float = 0.0
     run_s: float = 0.0
     steady_s: float = 0.0
+    device: str = ""
+    batch_size: int = 0
     _first: float = field(default=float("inf"), repr=False)
 
     def add(self, done: BatchDone) -> None:
@@ -60,10 +66,11 @@ class Summary:
         self.images += done.images
         self.failed += done.failed
         self.patches += done.patches
+        self.device, self.batch_size = done.device, done.batch_size
         self._first = min(self._first, done.started)
         self.steady_s = max(self.steady_s, done.finished - self._first)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """The counts, times and rates by name."""
         counts = {k: v for k, v in asdict(self).items() if not k.startswith("_")}
         per_second = 1 / self.steady_s if self.steady_s else 0.0
@@ -201,7 +208,7 @@ def _record(source: str, config: RunConfig, backbone: Backbone, plan: Plan) -> d
             "fingerprint": plan.fingerprint,
         },
         "versions": {name: version(name) for name in _PACKAGES}
-        | {"python": platform.python_version()},
+        | {"python": platform.python_version(), "torch": torch.__version__},
         "git_revision": _git_revision(),
         "command": sys.argv,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

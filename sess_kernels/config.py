@@ -63,12 +63,12 @@ class SESSConfig:
                 f"step_size must not exceed window_size ({self.window_size}) but got "
                 f"{self.step_size}; pixels between two windows would be lost"
             )
-        if not 0 <= self.pre_filter_ratio < 1:
+        if not (_is_number(self.pre_filter_ratio) and 0 <= self.pre_filter_ratio < 1):
             found.append(
                 f"pre_filter_ratio must be in [0, 1) but got {self.pre_filter_ratio!r}; "
                 "0.9 drops nine patches of ten"
             )
-        if not (math.isfinite(self.theta) and self.theta >= 0):
+        if not (_is_number(self.theta) and self.theta >= 0):
             found.append(f"theta must be a finite number of at least 0 but got {self.theta!r}")
         return found
 
@@ -100,3 +100,7 @@ class SESSConfig:
             False
         """
         return cls(**({"normalize": False, "relative_weights": True} | changes))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

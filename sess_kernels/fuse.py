@@ -21,6 +21,8 @@ from torch import Tensor
 from sess_kernels.config import SESSConfig
 from sess_kernels.windows import Grid
 
+_ROUNDING = 1e-6  # of the values: differences below are those of float32 arithmetic
+
 
 class Window(NamedTuple):
     """One window: its scale's grid and its place there in pixels of the scaled image."""
@@ -101,7 +103,9 @@ def min_max(maps: Tensor, window: int) -> Tensor:
     values = rows @ maps @ columns.T
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     span = high - low
-    return torch.where(span > 0, (maps - low) / span.clamp_min(torch.finfo(maps.dtype).tiny), 0.0)
+    # the interpolation of a constant is not constant to the last bit
+    flat = span <= _ROUNDING * torch.maximum(low.abs(), high.abs())
+    return torch.where(flat, 0.0, (maps - low) / span)
 
 
 @lru_cache(maxsize=8192)

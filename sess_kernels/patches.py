@@ -21,10 +21,11 @@ def resize(image: Tensor, height: int, width: int, interpolation: str = "bilinea
     """
     if image.shape[2:] == (height, width):
         return image
-    # filters for enlarging are the same with and without anti-aliasing; without is faster
-    shrinks = height < image.shape[2] or width < image.shape[3]
+    # an enlarging bilinear filter is the same with and without anti-aliasing; without is faster
+    enlarges = height >= image.shape[2] and width >= image.shape[3]
+    antialias = not (enlarges and interpolation == "bilinear")
     return F.interpolate(
-        image, (height, width), mode=interpolation, align_corners=False, antialias=shrinks
+        image, (height, width), mode=interpolation, align_corners=False, antialias=antialias
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,11 @@ from torch import Tensor
 from sess_kernels.backbones import Backbone, load_backbone
 from sess_kernels.config import SESSConfig
 from sess_kernels.fuse import fuse, min_max, rescale, windows_of
-from sess_kernels.patches import extract
-from sess_kernels.prefilter import class_scores, pre_filter, top_classes
+from sess_kernels.packing import PatchScorer, Span, groups
+from sess_kernels.precision import exact_fp32
+from sess_kernels.prefilter import pre_filter, top_classes
 from sess_kernels.saliency import base_method
 from sess_kernels.smooth import smooth
-from sess_kernels.windows import Grid, grids
 
 Image = NDArray[np.uint8] | Tensor
 """``uint8 (H, W, 3)`` RGB array, or tensor ``(3, H, W)`` with values 0 to 255."""
@@ -41,16 +42,6 @@ class ClassSaliency:
     score: float
     n_kept: int
     map: Tensor
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One image on its way through the group: its windows and where its patches lie."""
-
-    size: tuple[int, int]
-    grids: tuple[Grid, ...]
-    first: int
-    stop: int
 
 
 class SESS:
@@ -86,14 +77,12 @@ class SESS:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.method = base_method(method)
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
+        assert self.config.window_size is not None
+        self.window: int = self.config.window_size
         self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
-        with torch.no_grad():
-            size = self.backbone.input_size
-            self._batch = torch.zeros(
-                (self.batch_size, 3, size, size), device=self.backbone.device
-            ).contiguous(memory_format=torch.channels_last)
-            self._feature_shape = self.backbone.body(self._batch[:1]).shape[1:]
+        self._score = PatchScorer(self.backbone, self.window, self.batch_size)
 
+    @exact_fp32()
     @torch.no_grad()
     def __call__(
         self,
@@ -122,113 +111,69 @@ class SESS:
                     f"Expected classes of 0 to {self.backbone.n_classes - 1} but got {index}"
                 )
         found: list[list[ClassSaliency]] = []
-        for group in self._groups(tensors):
+        max_patches = _FEATURE_BYTES // (4 * math.prod(self._score.feature_shape))
+        for group in groups(tensors, self.config, self.backbone.input_size, max_patches):
             classes = class_indices[len(found) : len(found) + len(group)]
             found += self._run_group(
                 tensors[len(found) : len(found) + len(group)], group, classes, top_k
             )
         return found
 
-    def _groups(self, images: Sequence[Tensor]) -> Iterator[list[_Task]]:
-        """Images in order, together as long as their patches' features fit the budget."""
-        limit = max(1, _FEATURE_BYTES // (4 * int(np.prod(self._feature_shape))))
-        group: list[_Task] = []
-        for image in images:
-            height, width = image.shape[1:]
-            windows = grids(height, width, self.config, self.backbone.input_size)
-            n_patches = sum(map(len, windows))
-            first = group[-1].stop if group else 0
-            if group and first + n_patches > limit:
-                yield group
-                group, first = [], 0
-            group.append(_Task((height, width), windows, first, first + n_patches))
-        if group:
-            yield group
-
     def _run_group(
         self,
         images: Sequence[Tensor],
-        tasks: Sequence[_Task],
+        spans: Sequence[Span],
         class_indices: Sequence[Sequence[int] | None],
         top_k: int,
     ) -> list[list[ClassSaliency]]:
-        features, scores = self._score(images, tasks)
+        features, scores = self._score(images, spans)
         jobs = [
-            (
-                task,
-                index,
-                task.first + pre_filter(scores[task.first : task.stop, index], self.config),
-            )
-            for task, given in zip(tasks, class_indices, strict=True)
-            for index in (
-                given if given is not None else top_classes(_first_scale(task, scores), top_k)
-            )
+            (span, index, _kept(span, scores[:, index], self.config))
+            for span, given in zip(spans, class_indices, strict=True)
+            for index in _classes(span, scores, given, top_k)
         ]
         if not jobs:
-            return [[] for _ in tasks]
+            return [[] for _ in spans]
         patches = torch.cat([kept for _, _, kept in jobs])
         classes = torch.cat([torch.full((len(kept),), index) for _, index, kept in jobs])
         maps = self._saliency(features, patches, classes)
-        found: dict[int, list[ClassSaliency]] = {task.first: [] for task in tasks}
+        found: dict[int, list[ClassSaliency]] = {span.first: [] for span in spans}
         done = 0
-        for task, index, kept in jobs:
+        for span, index, kept in jobs:
             part = maps[done : done + len(kept)]
-            found[task.first].append(self._fuse(task, index, kept, part, scores))
+            found[span.first].append(self._fuse(span, index, kept, part, scores))
             done += len(kept)
         return list(found.values())
 
-    def _score(self, images: Sequence[Tensor], tasks: Sequence[_Task]) -> tuple[Tensor, Tensor]:
-        """Features (P, C, h, w) on the device and scores (P, classes) on the CPU of all patches."""
-        assert self.config.window_size is not None
-        total, size = tasks[-1].stop, self.batch_size
-        padded = -(-total // size) * size
-        device = self.backbone.device
-        features = torch.empty((padded, *self._feature_shape), device=device).contiguous(
-            memory_format=torch.channels_last
-        )
-        logits = torch.empty((padded, self.backbone.n_classes), device=device)
-        done = 0
-        for image, task in zip(images, tasks, strict=True):
-            for patch in extract(
-                image.to(device), task.grids, self.config.window_size, self.backbone
-            ):
-                self._batch[done % size] = patch
-                done += 1
-                if done % size == 0 or done == total:
-                    batch = slice((done - 1) // size * size, -(-done // size) * size)
-                    features[batch], logits[batch] = self.backbone(self._batch)
-        return features[:total], class_scores(logits[:total]).cpu()
-
     def _saliency(self, features: Tensor, patches: Tensor, classes: Tensor) -> Tensor:
         """Normalised maps (M, h, w) of M pairs of a patch and a class."""
-        assert self.config.window_size is not None
         total, size = len(patches), self.batch_size
-        # the last batch is padded by repeating its first pairs, see "Same bits" of the class
+        # the last batch is padded by repeating the last pair, to be of the fixed size
         rows = torch.arange(-(-total // size) * size).clamp_max(total - 1)
         patches, classes = patches[rows].to(features.device), classes[rows].to(features.device)
         maps = [
             min_max(
                 self.method(self.backbone, features[patches[i : i + size]], classes[i : i + size]),
-                self.config.window_size,
+                self.window,
             )
             for i in range(0, len(rows), size)
         ]
         return torch.cat(maps)[:total]
 
     def _fuse(
-        self, task: _Task, index: int, kept: Tensor, maps: Tensor, scores: Tensor
+        self, span: Span, index: int, kept: Tensor, maps: Tensor, scores: Tensor
     ) -> ClassSaliency:
         weights = scores[kept, index]
         if self.config.relative_weights:  # the best patch is always kept
             weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny)
-        windows = windows_of(task.grids)
-        chosen = [windows[i - task.first] for i in kept.tolist()]
-        fused = fuse(maps, weights, chosen, task.size, self.config)
+        windows = windows_of(span.grids)
+        chosen = [windows[i - span.first] for i in kept.tolist()]
+        fused = fuse(maps, weights, chosen, span.size, self.config)
         if self.config.normalize:
             fused = rescale(fused)
         if self.config.smooth:
             fused = smooth(fused)
-        score = _first_scale(task, scores)[:, index].mean().item()
+        score = _first_scale(span, scores)[:, index].mean().item()
         return ClassSaliency(index, score, len(kept), fused)
 
 
@@ -267,9 +212,18 @@ def sess(
     return maps[0] if isinstance(class_index, int) else maps
 
 
-def _first_scale(task: _Task, scores: Tensor) -> Tensor:
+def _classes(span: Span, scores: Tensor, given: Sequence[int] | None, top_k: int) -> Sequence[int]:
+    return given if given is not None else top_classes(_first_scale(span, scores), top_k)
+
+
+def _kept(span: Span, scores: Tensor, config: SESSConfig) -> Tensor:
+    """Patches of one image left by the pre-filter, as indices of the group."""
+    return span.first + pre_filter(scores[span.first : span.stop], config)
+
+
+def _first_scale(span: Span, scores: Tensor) -> Tensor:
     """Scores of the first scale's windows, which cover the image."""
-    return scores[task.first : task.first + len(task.grids[0])]
+    return scores[span.first : span.first + len(span.grids[0])]
 
 
 def _to_tensor(image: Image) -> Tensor:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pipeline.config import RunConfig
 from pipeline.records import FAILED
 from pipeline.scheduler import Plan
+from pipeline.stages import SaliencyWorker
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class BatchDone:
         images: Rows of the batch.
         failed: Rows of them with an error.
         patches: Patches scored.
+        device: Kind of device it ran on.
+        batch_size: Patches of its device batches.
         started: Time the worker began, seconds since the epoch.
         finished: Time it ended.
     """
@@ -39,6 +42,8 @@ class BatchDone:
     images: int
     failed: int
     patches: int
+    device: str
+    batch_size: int
     started: float
     finished: float
 
@@ -46,11 +51,12 @@ class BatchDone:
 OnBatch = Callable[[BatchDone], None]
 
 
-def timed(stage: Callable[[pa.Table], pa.Table], batch: pa.Table, on_batch: OnBatch) -> pa.Table:
-    """Run the saliency stage on a batch and tell ``on_batch`` what it did."""
+def timed(worker: SaliencyWorker, batch: pa.Table, on_batch: OnBatch) -> pa.Table:
+    """Run a batch through its backbone worker and tell ``on_batch`` what it did."""
     started = time.time()
-    results = stage(batch)
+    results = worker(batch)
     failed = pc.sum(pc.equal(results["status"], FAILED)).as_py() or 0
     patches = pc.sum(results["n_patches"]).as_py() or 0
-    on_batch(BatchDone(results.num_rows, failed, patches, started, time.time()))
+    placed = (worker.device, worker.batch_size)
+    on_batch(BatchDone(results.num_rows, failed, patches, *placed, started, time.time()))
     return results

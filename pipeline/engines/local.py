@@ -15,6 +15,7 @@ from pipeline.files import atomic_write
 from pipeline.read import MAPS_FOLDER
 from pipeline.sinks import EncodeWorker
 from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
+from sess_kernels.errors import SessError
 
 
 def run_local(job: Job, on_batch: OnBatch) -> None:
@@ -58,6 +59,8 @@ def _load_workers(job: Job) -> list[SaliencyWorker]:
     """One worker for each core, or each GPU, sharing one backbone a device."""
     config, spec = job.config, BackboneSpec.of(job.config)
     on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    if on_gpu and not torch.cuda.is_available():
+        raise SessError("device is cuda but torch sees none here; use --device cpu")
     if on_gpu:
         devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         backbones = [spec.load(device) for device in devices]

@@ -1,8 +1,8 @@
 """The Ray engine: the stages on Ray Data, backbone workers as a pool of actors.
 
-Read and decode are one task, saliency is an actor pool with a pinned backbone, encode and write
-are one task again. Ray Data streams blocks between them and holds back what the next stage cannot
-take yet.
+A block is a shard of the plan. Decode, saliency and encode are actor pools, saliency's with a
+pinned backbone; Ray Data streams blocks between them, holds back what the next stage cannot take
+yet, and writes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
 from sess_kernels.errors import SessError, one_line
 
 _BLOCK_BYTES = 8 * 2**20  # small blocks, so that stages overlap on small datasets too
-_BACKBONE_CPUS = 0.75  # share of its threads' cores a CPU worker books; decode and write need room
-_TASK_CPUS = 0.25
+_BACKBONE_CPUS = 0.5  # share of its threads' cores a CPU worker books; decode and write need room
+_TASK_CPUS = 0.1  # of decode, encode, read and write each: all fit beside it on one core
 _POLL_SECONDS = 0.5
+_IDLE_MS = 600_000  # read and write tasks come seldom; their processes are to wait for them
 
 
 @ray.remote(num_cpus=0)
@@ -93,21 +94,22 @@ def run_ray(job: Job, on_batch: OnBatch) -> None:
 
 def _dataset(job: Job, tally: Any) -> ray.data.Dataset:
     config = job.config
-    decode = DecodeWorker()
-    encode = EncodeWorker(job.out, config.formats, config.map_dtype)
     n_workers, device, resources = _placement(config)
+    n_workers = min(n_workers, len(job.plan.shards))
     rows_per_shard = -(-job.plan.n_images // len(job.plan.shards))
+    # actors, not tasks: Ray ends idle task processes, and each new one imports everything again
+    helpers: dict[str, Any] = {
+        "batch_format": "pyarrow",
+        "batch_size": None,
+        "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=n_workers),
+        "num_cpus": _TASK_CPUS,
+    }
     planned = ray.data.read_parquet(
         [str(shard) for shard in job.plan.shards],
         override_num_blocks=len(job.plan.shards),
         num_cpus=_TASK_CPUS,
     )
-    decoded = planned.map_batches(
-        lambda batch: decode(batch),
-        batch_format="pyarrow",
-        batch_size=None,
-        num_cpus=_TASK_CPUS,
-    )
+    decoded = planned.map_batches(DecodeWorker, **helpers)
     results = decoded.map_batches(
         _SaliencyActor,
         fn_constructor_args=(config, device, tally),
@@ -118,10 +120,7 @@ def _dataset(job: Job, tally: Any) -> ray.data.Dataset:
         **resources,
     )
     return results.map_batches(
-        lambda batch: encode(batch),
-        batch_format="pyarrow",
-        batch_size=None,
-        num_cpus=_TASK_CPUS,
+        EncodeWorker, fn_constructor_args=(job.out, config.formats, config.map_dtype), **helpers
     )
 
 
@@ -161,6 +160,7 @@ def _cluster(config: RunConfig) -> Iterator[None]:
                     num_cpus=os.cpu_count(),
                     include_dashboard=False,
                     dashboard_host="127.0.0.1",
+                    _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
                     _node_ip_address="127.0.0.1",
                     **quiet,
                 )

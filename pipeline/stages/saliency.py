@@ -64,6 +64,8 @@ class SaliencyWorker:
         self._sess = SESS(backbone, config.method, config, config.batch_size)
         self._threads = config.threads
         self._top_k = config.top_k
+        self.device = backbone.device.type
+        self.batch_size = self._sess.batch_size
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Rows of ``DECODED_SCHEMA`` to rows of ``RESULT_SCHEMA`` with maps as float32 bytes."""

@@ -129,10 +129,6 @@ def split(
         )
     body, head = _cut(graph, target, f"{type(model).__name__} at {target_layer!r}")
     halves = tuple(fold_batch_norms(fx.GraphModule(model, half)) for half in (body, head))
-    for module in halves[1].modules():
-        if getattr(module, "inplace", False):
-            # an in-place head would overwrite the features
-            setattr(module, "inplace", False)  # noqa: B010
     return halves[0], halves[1]
 
 
@@ -146,7 +142,9 @@ def _cut(graph: fx.Graph, target: fx.Node, where: str) -> tuple[fx.Graph, fx.Gra
         copies[node] = half.node_copy(node, copies.__getitem__)
         if node is target:
             body.output(copies[node])
-            half, copies = head, {node: head.placeholder("features")}
+            features = head.placeholder("features")
+            # a head may begin in place (DenseNet's does); the features are still to be used
+            half, copies = head, {node: head.call_method("clone", (features,))}
     return body, head
 
 

@@ -16,6 +16,9 @@ BaseMethod = Callable[[Backbone, Tensor, Tensor], Tensor]
 METHODS: dict[str, BaseMethod] = {"gradcam": gradcam}
 """Base methods by name."""
 
+TITLES: dict[str, str] = {"gradcam": "Grad-CAM"}
+"""What to call a base method where people read."""
+
 
 def base_method(name: str) -> BaseMethod:
     """The base method of a name.
@@ -32,4 +35,4 @@ def base_method(name: str) -> BaseMethod:
     return METHODS[name]
 
 
-__all__ = ["METHODS", "BaseMethod", "base_method", "gradcam"]
+__all__ = ["METHODS", "TITLES", "BaseMethod", "base_method", "gradcam"]

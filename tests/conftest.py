@@ -1,0 +1,72 @@
+"""Fixtures: real photographs, the embedded backbone, drawn images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from sess_kernels import load_backbone
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    """The number of threads is part of a map's bits, and stages set it."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def lite0():
+    return load_backbone("lite0")
+
+
+@pytest.fixture(scope="session")
+def chelsea():
+    return data.chelsea()
+
+
+@pytest.fixture(scope="session")
+def golden():
+    maps = np.load(GOLDEN / "reference_maps.npz")
+    described = json.loads((GOLDEN / "reference_maps.json").read_text())
+    return {key: (about, maps[key]) for key, about in described.items()}
+
+
+def drawn(height, width, seed=0):
+    """An image of random coloured blocks."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="session")
+def draw():
+    return drawn
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Six photographs of several sizes, one of them cut short, one no image, and a text file."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    cat = Image.fromarray(data.chelsea())
+    cat.save(folder / "cat.jpg", quality=90)
+    cat.resize((150, 100)).save(folder / "sub" / "small.png")
+    Image.fromarray(data.coffee()).resize((120, 80)).save(folder / "coffee.webp")
+    Image.fromarray(drawn(60, 90)).save(folder / "blocks.bmp")
+    whole = (folder / "cat.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "not.jpg").write_text("this is no image")
+    (folder / "notes.txt").write_text("not listed")
+    return folder

@@ -1,0 +1,158 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torchvision.models as tvm
+
+from jobs.cli import main
+from pipeline.read import read_rows
+
+LOCAL = ["--engine", "local", "--scales", "1"]
+
+
+@pytest.fixture
+def said(capsys):
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def _one_line(error):
+    return error.startswith("sess: ") and error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_a_run_with_failed_rows_exits_1_and_names_them(said, photo_folder, tmp_path):
+    out = tmp_path / "out"
+    code, text, error = said("run", photo_folder, "--labels", "predicted", "--out", out, *LOCAL)
+    assert code == 1
+    assert "6 (2 failed)" in text
+    assert "failed: cut.jpg: " in error
+    assert "not.jpg is no image of a known format" in error
+
+
+def test_json_and_quiet(said, photo_folder, tmp_path):
+    arguments = ["--labels", "predicted", "--limit", 2, *LOCAL]
+    code, text, error = said("run", photo_folder, "--out", tmp_path / "a", "--json", *arguments)
+    assert (code, error) == (0, "")
+    assert json.loads(text)["images"] == 2
+    assert said("run", photo_folder, "--out", tmp_path / "b", "--quiet", *arguments) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "{t}/none", "--out", "{t}/o"], "folder {t}/none does not exist"),
+        (["run", "{t}/empty", "--out", "{t}/o"], "folder {t}/empty holds no image"),
+        (["run", "{p}", "--out", "{t}/o"], "carries no labels; run with --labels predicted"),
+        (["run", "{p}"], "--out requires an argument"),
+        (["run", "{p}", "--out", "{t}/o", "--scles", "3"], "Did you mean --scales"),
+        (["run", "{p}", "--out", "{t}/o", "--method", "gradcm"], "did you mean 'gradcam'"),
+        (["run", "{p}", "--out", "{t}/o", "--backbone", "lite"], "did you mean 'lite0'"),
+        (["run", "{p}", "--out", "{t}/o", "--target-layer", "bn3"], "did you mean 'bn2'"),
+        (["run", "{p}", "--out", "{t}/o", "--labels", "{t}/l.csv"], "ghost.jpg"),
+        (["run", "{p}", "--out", "{t}/o", "--labels", "{t}/far.csv"], "class index 1000 but"),
+        (["run", "{p}", "--out", "{t}/o", "--labels", "{t}/no.csv"], "no.csv does not exist"),
+        (["run", "{p}", "--out", "{t}/file/o"], "--out {t}/file/o cannot be written"),
+        (["run", "{p}", "--out", "{t}/o", "--weights", "{t}/w.pt"], "w.pt do not exist"),
+        (["run", "{p}", "--out", "{t}/o", "--weights", "{t}/l.csv"], "cannot be read as a state"),
+        (["run", "{p}", "--out", "{t}/o", "--device", "cuda", "--engine", "local"], "cuda"),
+        (["run", "{p}", "--out", "{t}/o", "--scales", "0", "--theta", "-1"], "theta must be"),
+        (["rnu"], 'Unknown command "rnu". Did you mean "run"'),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(said, photo_folder, tmp_path, arguments, words):
+    if torch.cuda.is_available() and "cuda" in arguments:
+        pytest.skip("this machine has what the test lacks")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "l.csv").write_text("image,label\ncat.jpg,285\nghost.jpg,1\n")
+    (tmp_path / "far.csv").write_text("image,label\ncat.jpg,1000\n")
+    if "--labels" not in arguments and "o cannot" not in words and "carries" not in words:
+        arguments = [*arguments, "--labels", "predicted"] if "--out" in arguments else arguments
+    if "cannot be written" in words:
+        arguments = [*arguments, "--labels", "predicted"]
+    filled = [argument.format(t=tmp_path, p=photo_folder) for argument in arguments]
+    code, text, error = said(*filled)
+    assert code == 2
+    assert _one_line(error), error
+    assert words.format(t=tmp_path) in error
+    assert text == ""
+
+
+def test_own_weights_and_layer(said, photo_folder, tmp_path):
+    torch.save(tvm.resnet18(num_classes=4).state_dict(), tmp_path / "w.pt")
+    code, _, error = said(
+        *("run", photo_folder / "sub", "--labels", "predicted", "--out", tmp_path / "o"),
+        *("--backbone", "torchvision/resnet18", "--weights", tmp_path / "w.pt"),
+        *("--target-layer", "layer3", "--quiet", *LOCAL),
+    )
+    assert (code, error) == (0, "")
+    [row] = read_rows(tmp_path / "o")
+    assert row["targets"][0]["class_index"] < 4
+
+
+def test_a_file_of_settings_and_flags_that_win(said, photo_folder, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("labels: predicted\nengine: local\nscales: 3\npre-filter-ratio: 0.5\n")
+    out = tmp_path / "o"
+    code, _, error = said(
+        "run", photo_folder / "sub", "--out", out, "--config", config, "--scales", 2, "--quiet"
+    )
+    assert (code, error) == (0, "")
+    settings = json.loads((out / "run.json").read_text())["config"]
+    assert (settings["scales"], settings["pre_filter_ratio"]) == (2, 0.5)
+
+
+def test_all_faults_of_a_file_are_told(said, photo_folder, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("scale: 3\nthetta: 1\nworkers: 0\n")
+    code, _, error = said("run", photo_folder, "--out", tmp_path / "o", "--config", config)
+    assert code == 2
+    assert _one_line(error)
+    for words in ("unknown key 'scale'; did you mean 'scales'", "'thetta'", "workers must be"):
+        assert words in error
+
+
+def test_help_and_version(said):
+    code, text, _ = said("--help")
+    assert code == 0
+    for verb in ("run", "demo", "bench"):
+        assert verb in text
+    assert "--pre-filter-ratio" in said("run", "--help")[1]
+    assert said("--version")[1].strip()
+
+
+def test_an_interrupt_exits_130(photo_folder, tmp_path):
+    program = (
+        "import sys, pipeline.engines.local as e\n"
+        "def interrupted(*args): raise KeyboardInterrupt\n"
+        "e.run_local = interrupted\n"
+        "from jobs.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["run", str(photo_folder), "--labels", "predicted", "--out", str(tmp_path / "o")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments, *LOCAL],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("sess: interrupted")
+
+
+def test_kernel_benchmark_measures(said, tmp_path):
+    arguments = ["--scales", 2, "--images", 1, "--repeats", 2, "--out", tmp_path / "b.json"]
+    code, text, _ = said("bench", *arguments)
+    assert code == 0
+    result = json.loads(text)
+    assert result == json.loads((tmp_path / "b.json").read_text())
+    for row in result["rows"]:
+        assert row["sess_over_forward"]["median"] > 0.5

@@ -1,0 +1,45 @@
+"""The two engines write the same maps, bit for bit."""
+
+import numpy as np
+import pytest
+
+from pipeline import RunConfig, read_maps, run
+from pipeline.read import read_rows
+
+pytestmark = pytest.mark.slow
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def _ray_here():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def runs(photo_folder, tmp_path, _ray_here):
+    settings = {"scales": 3, "labels": "predicted", "top_k": 2, "pre_filter_ratio": 0.3}
+    settings |= {"format": "parquet,npy", "map_dtype": "float32"}
+    summaries = {
+        engine: run(str(photo_folder), tmp_path / engine, RunConfig(engine=engine, **settings))
+        for engine in ("local", "ray")
+    }
+    return tmp_path, summaries
+
+
+def test_same_rows_same_bits(runs):
+    folder, summaries = runs
+    local, other = (
+        {row["image_id"]: row for row in read_rows(folder / engine)} for engine in ("local", "ray")
+    )
+    assert len(local) == 6
+    assert local == other
+    for name in ("images", "failed", "patches"):
+        assert getattr(summaries["local"], name) == getattr(summaries["ray"], name)
+    records = list(read_maps(folder / "ray"))
+    assert len(records) == 8
+    for record in records:
+        path = folder / "ray" / "npy" / record.image_id / f"{record.class_index}.npy"
+        np.testing.assert_array_equal(np.load(path), record.map)
+    assert ray.is_initialized()  # a Ray that was there before the run is left alone

@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline import RunConfig, read_maps, run
+from pipeline.read import read_rows
+from pipeline.records import RESULT_SCHEMA
+from pipeline.stages import SaliencyWorker
+from sess_kernels import ConfigError, SESSConfig, SessError, sess
+
+FAST = {"engine": "local", "scales": 2, "labels": "predicted", "device": "cpu"}
+
+
+def test_a_run_writes_a_row_for_every_image(photo_folder, tmp_path):
+    out = tmp_path / "out"
+    told = []
+    summary = run(str(photo_folder), out, RunConfig(**FAST), on_batch=told.append)
+    rows = {row["image_id"]: row for row in read_rows(out)}
+    assert len(rows) == summary.images == sum(done.images for done in told) == 6
+    assert summary.failed == 2
+    assert {k for k, row in rows.items() if row["status"] == "failed"} == {"cut.jpg", "not.jpg"}
+    assert "truncated" in rows["cut.jpg"]["error"]
+    assert "is no image of a known format" in rows["not.jpg"]["error"]
+    assert summary.patches == sum(row["n_patches"] for row in rows.values())
+    for file in (out / "maps").iterdir():
+        assert pq.read_schema(file).equals(RESULT_SCHEMA)
+
+
+def test_maps_are_those_of_the_kernel_at_the_photographs_size(photo_folder, tmp_path, chelsea):
+    out = tmp_path / "out"
+    config = RunConfig(**FAST | {"labels": "predicted", "map_dtype": "float32", "top_k": 2})
+    run(f"folder:{photo_folder}", out, config)
+    from pipeline.images import read_rgb
+
+    image = read_rgb(str(photo_folder / "cat.jpg"))
+    cats = [record for record in read_maps(out) if record.image_id == "cat.jpg"]
+    assert len(cats) == 2
+    torch.set_num_threads(config.threads)
+    for record in cats:
+        expected = sess(image, record.class_index, config=SESSConfig(scales=2)).numpy()
+        assert record.map.shape == (300, 451)
+        np.testing.assert_array_equal(record.map, expected)
+        assert 0 < record.score <= 1
+
+
+def test_given_labels_by_name_and_index(photo_folder, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,label\ncat.jpg,Egyptian cat|281\nsmall.png,tabby\n")
+    run(str(photo_folder), tmp_path / "out", RunConfig(**FAST | {"labels": str(labels)}))
+    found = {(r.image_id, r.class_index, r.class_name) for r in read_maps(tmp_path / "out")}
+    assert found == {
+        ("cat.jpg", 285, "Egyptian cat"),
+        ("cat.jpg", 281, "tabby"),
+        ("sub/small.png", 281, "tabby"),
+    }
+
+
+@pytest.mark.parametrize("formats", ["npy", "parquet,npy"])
+def test_npy_files(photo_folder, tmp_path, formats):
+    out = tmp_path / "out"
+    config = RunConfig(**FAST | {"format": formats, "map_dtype": "float16", "limit": 2})
+    run(str(photo_folder), out, config)
+    records = list(read_maps(out))
+    targets = [target for row in read_rows(out) for target in row["targets"]]
+    assert len(records) == len(targets) == 2
+    for record, target in zip(records, targets, strict=True):
+        path = out / "npy" / record.image_id / f"{record.class_index}.npy"
+        assert path == out / target["map"]["path"]
+        stored = np.load(path)
+        assert stored.dtype == np.float16
+        np.testing.assert_array_equal(stored, record.map)
+        assert (target["map"]["bytes"] is None) == (formats == "npy")
+
+
+def test_the_record_tells_how_to_make_the_run_again(photo_folder, tmp_path):
+    out = tmp_path / "out"
+    config = RunConfig(**FAST | {"limit": 1})
+    run(str(photo_folder), out, config)
+    record = json.loads((out / "run.json").read_text())
+    assert RunConfig(**record["config"]) == config
+    assert record["state"] == "complete"
+    assert record["resolved"]["target_layer"] == "bn2"
+    assert record["config"]["threads"] == 1
+    assert (record["summary"]["device"], record["summary"]["batch_size"]) == ("cpu", 4)
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["summary"]["images"] == record["dataset"]["images"] == 1
+    assert len(record["dataset"]["fingerprint"]) == 64
+
+
+def test_an_earlier_run_is_not_written_over_unasked(photo_folder, tmp_path):
+    out, config = tmp_path / "out", RunConfig(**FAST | {"limit": 2})
+    run(str(photo_folder), out, config)
+    with pytest.raises(SessError, match="already holds a run"):
+        run(str(photo_folder), out, config)
+    one = RunConfig(**FAST | {"limit": 1})
+    run(str(photo_folder), out, one, overwrite=True)
+    assert len(list(read_rows(out))) == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep me")
+    with pytest.raises(SessError, match="is not empty and holds no run"):
+        run(str(photo_folder), tmp_path / "mine", one, overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_row_that_breaks_the_kernel_does_not_take_its_neighbours(
+    photo_folder, tmp_path, monkeypatch
+):
+    explain = SaliencyWorker.__init__
+
+    def broken(self, backbone, config):
+        explain(self, backbone, config)
+        whole = self._sess
+
+        def fail_on_small(images, classes, top_k):
+            if any(image.shape[0] == 100 for image in images):
+                raise RuntimeError("a fault of\none image")
+            return whole(images, classes, top_k)
+
+        fail_on_small.backbone, fail_on_small.config = whole.backbone, whole.config
+        self._sess = fail_on_small
+
+    monkeypatch.setattr(SaliencyWorker, "__init__", broken)
+    run(str(photo_folder), tmp_path / "out", RunConfig(**FAST))
+    rows = {row["image_id"]: row for row in read_rows(tmp_path / "out")}
+    assert rows["sub/small.png"]["error"] == "a fault of one image"
+    assert sum(row["status"] == "ok" for row in rows.values()) == 3
+
+
+def test_configuration_faults_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(engine="spark", format="parquet,csv", map_dtype="int4", scales=0, workers=0)
+    assert len(caught.value.faults) == 5
+    with pytest.raises(ConfigError, match="address names a Ray cluster"):
+        RunConfig(engine="local", address="auto")

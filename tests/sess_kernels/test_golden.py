@@ -1,0 +1,37 @@
+"""Parity with the published program, on real photographs and real weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from sess_kernels import SESS, SESSConfig
+
+_DESCRIBED = json.loads((Path(__file__).parents[1] / "golden/reference_maps.json").read_text())
+_KEYS = [key for key, about in _DESCRIBED.items() if about["method"] == "gradcam"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", _KEYS)
+def test_parity(key, golden, lite0, device):
+    about, expected = golden[key]
+    config = SESSConfig.published(
+        scales=about["scales"], pre_filter_ratio=about["pre_filter_ratio"], smooth=about["smooth"]
+    )
+    image = getattr(data, about["image"])()
+    try:
+        [[found]] = SESS(lite0.to(device), config=config)([image], [[about["class_index"]]])
+    finally:
+        lite0.to("cpu")
+    map_ = found.map.cpu().numpy()
+    assert list(map_.shape) == about["shape"]
+    difference = np.abs(map_[::3, ::3] - expected)
+    assert (difference > 1e-5).mean() <= 1e-4
+    assert difference.max() <= 5e-3
+    assert list(np.unravel_index(map_.argmax(), map_.shape)) == about["argmax_yx"]
+
+
+def test_every_grad_cam_key_is_there():
+    assert len(_KEYS) == 24
