@@ -2,6 +2,7 @@
 
 from pipeline.config import RunConfig
 from pipeline.read import MapRecord, read_maps
-from pipeline.run import Summary, run
+from pipeline.run import run
+from pipeline.summary import Summary
 
 __all__ = ["MapRecord", "RunConfig", "Summary", "read_maps", "run"]

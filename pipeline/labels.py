@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.records import Label, SourceRow
 from sess_kernels.errors import SessError, unknown
+
+_logger = logging.getLogger(__name__)
 
 
 def attach(
@@ -25,12 +28,17 @@ def attach(
         [(3,)]
     """
     used = set()
+    unlabelled = 0
     for row in rows:
         names = (row.image_id, row.image_id.rsplit("/", 1)[-1])
         key = next((name for name in names if name in labels), None)
-        if key is not None:
+        if key is None:
+            unlabelled += 1
+        else:
             used.add(key)
             yield replace(row, labels=labels[key])
+    if unlabelled:
+        _logger.warning("%d images have no label in %s and are left out", unlabelled, table)
     missing = [name for name in labels if name not in used]
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

@@ -7,9 +7,10 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,61 +24,19 @@ from pipeline.files import atomic_write
 from pipeline.labels import LabelResolver, attach
 from pipeline.read import MAPS_FOLDER
 from pipeline.records import SourceRow
-from pipeline.scheduler import Plan, plan_rows, write_plan
+from pipeline.scheduler import Plan, PlannedRow, plan_rows, write_plan
 from pipeline.sinks import NPY_FOLDER
 from pipeline.sources import open_source, read_labels
 from pipeline.stages import BackboneSpec
+from pipeline.summary import Summary
 from sess_kernels import Backbone
 from sess_kernels.errors import SessError, one_line
 from sess_kernels.saliency import base_method
 
 RUN_FILE = "run.json"
 PLAN_FOLDER = "plan"
+_OURS = {RUN_FILE, PLAN_FOLDER, MAPS_FOLDER, NPY_FOLDER}
 _PACKAGES = ("sess-pipeline", "torch", "torchvision", "timm", "ray", "pyarrow", "numpy", "pillow")
-
-
-@dataclass
-class Summary:
-    """Counts and times of a run.
-
-    Attributes:
-        images: Rows written.
-        failed: Rows of them with an error.
-        patches: Patches scored.
-        plan_s: Seconds to check, list and plan.
-        run_s: Seconds of the engine, its start included.
-        steady_s: Seconds from the first batch's start to the last one's end.
-        device: Kind of device the backbone workers ran on.
-        batch_size: Patches of a device batch.
-    """
-
-    images: int = 0
-    failed: int = 0
-    patches: int = 0
-    plan_s: float = 0.0
-    run_s: float = 0.0
-    steady_s: float = 0.0
-    device: str = ""
-    batch_size: int = 0
-    _first: float = field(default=float("inf"), repr=False)
-
-    def add(self, done: BatchDone) -> None:
-        """Count a finished batch."""
-        self.images += done.images
-        self.failed += done.failed
-        self.patches += done.patches
-        self.device, self.batch_size = done.device, done.batch_size
-        self._first = min(self._first, done.started)
-        self.steady_s = max(self.steady_s, done.finished - self._first)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The counts, times and rates by name."""
-        counts = {k: v for k, v in asdict(self).items() if not k.startswith("_")}
-        per_second = 1 / self.steady_s if self.steady_s else 0.0
-        return counts | {
-            "images_per_s": self.images * per_second,
-            "patches_per_s": self.patches * per_second,
-        }
 
 
 def run(
@@ -116,8 +75,11 @@ def run(
     rows = iter(_rows(source, config))
     base_method(config.method)
     backbone = BackboneSpec.of(config).load()
-    folder = _prepare(Path(out), overwrite)
-    plan = _plan(rows, config, backbone, folder)
+    folder = Path(out).absolute()
+    _check(folder, overwrite)
+    planned = _planned(rows, config, backbone)  # faults of the input end the run here
+    _clear(folder)
+    plan = write_plan(planned, folder / PLAN_FOLDER)
     summary = Summary(plan_s=time.perf_counter() - began)
     on_plan(plan)
     record = _record(source, config, backbone, plan)
@@ -162,33 +124,36 @@ def _first(rows: Iterator[SourceRow], limit: int) -> Iterator[SourceRow]:
             yield row
 
 
-def _plan(rows: Iterator[SourceRow], config: RunConfig, backbone: Backbone, folder: Path) -> Plan:
+def _planned(rows: Iterator[SourceRow], config: RunConfig, backbone: Backbone) -> list[PlannedRow]:
     predicted = config.labels == "predicted"
     resolve = None if predicted else LabelResolver(backbone.class_names, backbone.name)
-    planned = plan_rows(rows, resolve, config, backbone.input_size)
-    return write_plan(planned, folder / PLAN_FOLDER)
+    return list(plan_rows(rows, resolve, config, backbone.input_size))
 
 
-def _prepare(out: Path, overwrite: bool) -> Path:
-    """Make OUT ready to be written to, without what an earlier run left if it may go."""
-    out = out.absolute()
+def _check(out: Path, overwrite: bool) -> None:
+    """Refuse an OUT that may not be written to, and leave what is in it alone."""
     earlier = out / RUN_FILE
-    if out.is_dir() and any(out.iterdir()) and not earlier.exists():
-        raise SessError(f"{out} is not empty and holds no run; give another --out")
     if earlier.exists() and not overwrite:
         raise SessError(f"{out} already holds a run; give another --out, or --overwrite")
     try:
-        for name in (MAPS_FOLDER, NPY_FOLDER, PLAN_FOLDER):
-            shutil.rmtree(out / name, ignore_errors=True)
-        (out / MAPS_FOLDER).mkdir(parents=True, exist_ok=True)
-        (out / MAPS_FOLDER / ".writable").touch()
-        (out / MAPS_FOLDER / ".writable").unlink()
+        out.mkdir(parents=True, exist_ok=True)
+        foreign = {path.name for path in out.iterdir()} - _OURS
+        if foreign and not earlier.exists():
+            raise SessError(f"{out} is not empty and holds no run; give another --out")
+        with tempfile.TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise SessError(
             f"--out {out} cannot be written: {error.strerror or one_line(error)}; "
             "give a folder that you may write to"
         ) from error
-    return out
+
+
+def _clear(out: Path) -> None:
+    """Remove the maps and the plan of an earlier run."""
+    for name in (MAPS_FOLDER, NPY_FOLDER, PLAN_FOLDER):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / MAPS_FOLDER).mkdir()
 
 
 def _record(source: str, config: RunConfig, backbone: Backbone, plan: Plan) -> dict[str, Any]:

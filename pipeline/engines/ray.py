@@ -97,11 +97,13 @@ def _dataset(job: Job, tally: Any) -> ray.data.Dataset:
     n_workers, device, resources = _placement(config)
     n_workers = min(n_workers, len(job.plan.shards))
     rows_per_shard = -(-job.plan.n_images // len(job.plan.shards))
+    # one decoder feeds many backbone workers on CPUs; a backbone on a GPU outruns several
+    most = n_workers * 4 if device == "cuda" else max(1, n_workers // 4)
     # actors, not tasks: Ray ends idle task processes, and each new one imports everything again
     helpers: dict[str, Any] = {
         "batch_format": "pyarrow",
         "batch_size": None,
-        "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=n_workers),
+        "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=most),
         "num_cpus": _TASK_CPUS,
     }
     planned = ray.data.read_parquet(

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import RunConfig, read_maps, run
+from pipeline import RunConfig, Summary, read_maps, run
+from pipeline.engines import BatchDone
 from pipeline.read import read_rows
 from pipeline.records import RESULT_SCHEMA
 from pipeline.stages import SaliencyWorker
@@ -44,6 +45,17 @@ def test_maps_are_those_of_the_kernel_at_the_photographs_size(photo_folder, tmp_
         assert record.map.shape == (300, 451)
         np.testing.assert_array_equal(record.map, expected)
         assert 0 < record.score <= 1
+
+
+def test_rates_are_those_after_start_up():
+    summary = Summary()
+    assert summary.to_dict()["images_per_s"] == 0
+    summary.add(BatchDone(4, 0, 40, "cpu", 4, started=10, finished=14))
+    assert summary.to_dict()["images_per_s"] == 1
+    summary.add(BatchDone(6, 1, 90, "cpu", 4, started=14, finished=17))
+    found = summary.to_dict()
+    assert (found["images"], found["failed"], found["patches"]) == (10, 1, 130)
+    assert (found["images_per_s"], found["patches_per_s"]) == (2, 30)
 
 
 def test_given_labels_by_name_and_index(photo_folder, tmp_path):
@@ -103,6 +115,19 @@ def test_an_earlier_run_is_not_written_over_unasked(photo_folder, tmp_path):
     with pytest.raises(SessError, match="is not empty and holds no run"):
         run(str(photo_folder), tmp_path / "mine", one, overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_bad_labels_leave_the_earlier_run_and_the_way_for_the_next(photo_folder, tmp_path):
+    out, labels = tmp_path / "out", tmp_path / "labels.csv"
+    labels.write_text("image,label\ncat.jpg,nonsense\n")
+    bad = RunConfig(**FAST | {"labels": str(labels)})
+    with pytest.raises(SessError, match="unknown class 'nonsense'"):
+        run(str(photo_folder), out, bad)
+    good = RunConfig(**FAST | {"limit": 1})
+    run(str(photo_folder), out, good)
+    with pytest.raises(SessError, match="unknown class 'nonsense'"):
+        run(str(photo_folder), out, bad, overwrite=True)
+    assert len(list(read_rows(out))) == 1
 
 
 def test_a_row_that_breaks_the_kernel_does_not_take_its_neighbours(

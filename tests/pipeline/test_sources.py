@@ -92,9 +92,10 @@ def test_labels_for_images_that_do_not_exist_are_named():
         list(attached)
 
 
-def test_images_that_the_labels_do_not_list_are_left_out():
+def test_images_that_the_labels_do_not_list_are_left_out_and_counted(caplog):
     found = list(attach(_rows("x/a.jpg", "b.jpg"), {"a.jpg": (1,)}, "labels.csv"))
     assert [(row.image_id, row.labels) for row in found] == [("x/a.jpg", (1,))]
+    assert caplog.messages == ["1 images have no label in labels.csv and are left out"]
 
 
 def test_resolver():

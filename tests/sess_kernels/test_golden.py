@@ -28,7 +28,9 @@ def test_parity(key, golden, lite0, device):
     map_ = found.map.cpu().numpy()
     assert list(map_.shape) == about["shape"]
     difference = np.abs(map_[::3, ::3] - expected)
-    assert (difference > 1e-5).mean() <= 1e-4
+    # the references were computed on a CPU, and fp32 sums in another order on a GPU
+    tolerance = {"cpu": 1e-5, "cuda": 5e-5}[device]
+    assert (difference > tolerance).mean() <= 1e-4
     assert difference.max() <= 5e-3
     assert list(np.unravel_index(map_.argmax(), map_.shape)) == about["argmax_yx"]
 

@@ -1,0 +1,59 @@
+"""What the README shows runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+COMMANDS = [line for _, text in BLOCKS for line in text.splitlines() if line.startswith("sess ")]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, draw):
+    """A folder with what the README's commands name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(draw(64, 80)).save("photos/a.png")
+    for name in ("labels.csv", "list.csv"):
+        prefix = "photos/" if name == "list.csv" else ""
+        (tmp_path / name).write_text(f"image,label\n{prefix}a.png,285\n")
+    return tmp_path
+
+
+def test_python_snippets_run(here, capsys):
+    assert main(["run", "photos", "--labels", "predicted", "--out", "maps", *_fast()]) == 0
+    snippets = [text for language, text in BLOCKS if language == "python"]
+    assert len(snippets) == 2
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "a.png" in printed
+    assert "torch.Size([300, 451])" in printed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(here, command):
+    import torch
+    import torchvision.models as tvm
+
+    arguments = shlex.split(command)[1:]
+    if "torchvision/resnet50" in arguments:  # its published weights are not here
+        torch.save(tvm.resnet50().state_dict(), "weights.pt")
+        arguments += ["--weights", "weights.pt"]
+    assert main([*arguments, *_fast()]) == 0
+    assert np.array(list((here / "maps" / "maps").iterdir())).size == 1
+
+
+def test_there_are_commands_to_run():
+    assert len(COMMANDS) == 3
+
+
+def _fast():
+    return ["--engine", "local", "--scales", "1", "--quiet"]
