@@ -50,13 +50,17 @@ def bench(
         batch_size: Patches of a device batch.
         out: File for the JSON, besides the terminal.
     """
+    if min(images, repeats, scales, threads) < 1:
+        raise SessError("images, repeats, scales and threads must be at least 1")
     torch.set_num_threads(threads)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SessError("device is cuda but torch sees none; use --device cpu")
     if what == "kernel":
         rows = _kernel(backbone, device, scales, images, repeats, batch_size)
     else:
-        rows = _engines(scales, images, repeats)
+        config: dict[str, Any] = {"scales": scales, "threads": threads, "batch_size": batch_size}
+        config |= {"device": device, "backbone": backbone}
+        rows = _engines(config, images, repeats)
     result = {"benchmark": what, "machine": _machine(device), "threads": threads, "rows": rows}
     text = json.dumps(result, indent=1)
     print(text)
@@ -123,18 +127,16 @@ def _bare_forward(explain: SESS, n_images: int) -> tuple[Callable[[], object], i
     backbone, size = explain.backbone, explain.batch_size
     side = backbone.input_size
     n_patches = count(_SIDE, _SIDE, explain.config, side) * n_images
-    batch = torch.rand(size, 3, side, side, device=backbone.device)
-    batch = batch.contiguous(memory_format=torch.channels_last)
 
     def forward() -> None:
         with torch.no_grad(), exact_fp32():
             for _ in range(-(-n_patches // size)):
-                backbone(batch)
+                backbone(explain.score.batch)
 
     return forward, n_patches
 
 
-def _engines(scales: int, n_images: int, repeats: int) -> list[dict[str, Any]]:
+def _engines(settings: dict[str, Any], n_images: int, repeats: int) -> list[dict[str, Any]]:
     """Images per second after start-up, engine ray beside engine local, on the same files."""
     from pipeline import RunConfig, run
 
@@ -146,13 +148,13 @@ def _engines(scales: int, n_images: int, repeats: int) -> list[dict[str, Any]]:
             Image.fromarray(_drawn(seed)).save(source / f"{seed:05d}.jpg")
         for repeat in range(repeats):
             for name, found in rates.items():
-                config = RunConfig(engine=name, scales=scales, labels="predicted")
+                config = RunConfig(engine=name, labels="predicted", **settings)
                 summary = run(str(source), Path(folder) / f"{name}{repeat}", config)
                 found.append(summary.to_dict()["images_per_s"])
     quotients = [a / b for a, b in zip(rates["ray"], rates["local"], strict=True)]
     return [
         {
-            "scales": scales,
+            **settings,
             "images": n_images,
             "ray_over_local": _spread(quotients),
             "ray_images_per_s": _spread(rates["ray"]),

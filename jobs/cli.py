@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 complete, 1 finished with failed rows, 2 bad configuration or input, 130 interrupted.
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
+    sys.path.insert(0, "")  # module:callable finds a module beside the user, as `python -m` does
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # retries, told by our error
     try:
         app.config = [cyclopts.config.Dict(_config_file(tokens), use_commands_as_keys=False)]
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CycloptsError, SessError) as error:
         return _fault(error)
     except KeyboardInterrupt:
-        print("sess: interrupted; start again with --overwrite", file=sys.stderr)
+        print("sess: interrupted; `sess run --overwrite` starts again", file=sys.stderr)
         return EXIT_INTERRUPTED
     return int(code or EXIT_OK)
 
@@ -82,8 +83,8 @@ def _read_config(path: str) -> dict[str, Any]:
 
     try:
         loaded = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError([f"--config {path} cannot be read: {error.strerror}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"--config {path} cannot be read: {one_line(error)}"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"--config {path} is not YAML: {one_line(error)}"]) from error
     if not isinstance(loaded, dict):

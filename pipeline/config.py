@@ -11,6 +11,8 @@ from sess_kernels.errors import unknown
 ENGINES = ("ray", "local")
 FORMATS = ("parquet", "npy")
 MAP_DTYPES = ("uint8", "uint16", "float16", "float32")
+_TEXTS = ("labels", "backbone", "method", "engine", "device", "format", "map_dtype")
+_OPTIONAL_TEXTS = ("weights", "target_layer", "address")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -68,6 +70,11 @@ class RunConfig(SESSConfig):
 
     def faults(self) -> list[str]:
         """One sentence for every value that is out of range."""
+        texts = {name: getattr(self, name) for name in _TEXTS}
+        texts |= {name: getattr(self, name) or "" for name in _OPTIONAL_TEXTS}
+        found = [f"{k} must be text but got {v!r}" for k, v in texts.items() if type(v) is not str]
+        if found:
+            return super().faults() + found
         chosen = [("engine", self.engine, ENGINES), ("device", self.device, DEVICES)]
         chosen += [("map_dtype", self.map_dtype, MAP_DTYPES)]
         chosen += [("format", name, FORMATS) for name in self.formats]

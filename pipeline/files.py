@@ -11,7 +11,28 @@ from typing import BinaryIO
 from urllib.parse import quote
 from uuid import uuid4
 
+import fsspec
+
+from sess_kernels.errors import SessError, one_line
+
 _MAX_NAME = 200  # bytes; file systems end at 255, and endings are added
+
+
+def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or URI, and the path there.
+
+    Raises:
+        SessError: If the protocol is unknown or its package is not installed.
+
+    Example:
+        >>> file_system("/data/photos")[1]
+        '/data/photos'
+    """
+    try:
+        found: tuple[fsspec.AbstractFileSystem, str] = fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise SessError(f"{path} cannot be opened: {one_line(error)}") from error
+    return found
 
 
 @contextmanager

@@ -22,7 +22,9 @@ def image_size(uri: str) -> tuple[int, int]:
     """
     with _opened(uri) as image:
         width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+        # asked for EXIF, PIL decodes a whole PNG that has none before its pixels
+        has_exif = image.format != "PNG" or "exif" in image.info
+        turned = has_exif and image.getexif().get(ExifTags.Base.Orientation) in _TURNED
     return (width, height) if turned else (height, width)
 
 

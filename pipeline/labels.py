@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -27,15 +28,20 @@ def attach(
         >>> [row.labels for row in attach(rows, {"1.jpg": (3,)}, "labels.csv")]
         [(3,)]
     """
-    used = set()
+    labels = {posixpath.normpath(name): found for name, found in labels.items()}
+    used: dict[str, str] = {}
     unlabelled = 0
     for row in rows:
-        names = (row.image_id, row.image_id.rsplit("/", 1)[-1])
+        names = (row.image_id, posixpath.basename(row.image_id))
         key = next((name for name in names if name in labels), None)
         if key is None:
             unlabelled += 1
         else:
-            used.add(key)
+            if key in used:
+                raise SessError(
+                    f"{table}: {key} stands for {used[key]} and {row.image_id}; give their paths"
+                )
+            used[key] = row.image_id
             yield replace(row, labels=labels[key])
     if unlabelled:
         _logger.warning("%d images have no label in %s and are left out", unlabelled, table)

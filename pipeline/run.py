@@ -10,12 +10,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 
 from pipeline.config import RunConfig
@@ -23,7 +27,7 @@ from pipeline.engines import BatchDone, Job, OnBatch, engine
 from pipeline.files import atomic_write
 from pipeline.labels import LabelResolver, attach
 from pipeline.read import MAPS_FOLDER
-from pipeline.records import SourceRow
+from pipeline.records import FAILED, RESULT_SCHEMA, SourceRow
 from pipeline.scheduler import Plan, PlannedRow, plan_rows, write_plan
 from pipeline.sinks import NPY_FOLDER
 from pipeline.sources import open_source, read_labels
@@ -35,7 +39,6 @@ from sess_kernels.saliency import base_method
 
 RUN_FILE = "run.json"
 PLAN_FOLDER = "plan"
-_OURS = {RUN_FILE, PLAN_FOLDER, MAPS_FOLDER, NPY_FOLDER}
 _PACKAGES = ("sess-pipeline", "torch", "torchvision", "timm", "ray", "pyarrow", "numpy", "pillow")
 
 
@@ -78,6 +81,7 @@ def run(
     folder = Path(out).absolute()
     _check(folder, overwrite)
     planned = _planned(rows, config, backbone)  # faults of the input end the run here
+    _write_record(folder, {"source": source, "config": asdict(config), "state": "planning"})
     _clear(folder)
     plan = write_plan(planned, folder / PLAN_FOLDER)
     summary = Summary(plan_s=time.perf_counter() - began)
@@ -92,6 +96,7 @@ def run(
     began = time.perf_counter()
     engine(config.engine)(Job(config, plan, folder), count)
     summary.run_s = time.perf_counter() - began
+    _count_rows(folder, plan, summary)
     _write_record(folder, record | {"state": "complete", "summary": summary.to_dict()})
     return summary
 
@@ -132,16 +137,30 @@ def _planned(rows: Iterator[SourceRow], config: RunConfig, backbone: Backbone) -
 
 def _check(out: Path, overwrite: bool) -> None:
     """Refuse an OUT that may not be written to, and leave what is in it alone."""
-    earlier = out / RUN_FILE
-    if earlier.exists() and not overwrite:
-        raise SessError(f"{out} already holds a run; give another --out, or --overwrite")
-    try:
+    with _writing(out):
+        earlier = (out / RUN_FILE).exists()
+        if earlier and not overwrite:
+            raise SessError(f"{out} already holds a run; give another --out, or --overwrite")
         out.mkdir(parents=True, exist_ok=True)
-        foreign = {path.name for path in out.iterdir()} - _OURS
-        if foreign and not earlier.exists():
+        if any(out.iterdir()) and not earlier:
             raise SessError(f"{out} is not empty and holds no run; give another --out")
         with tempfile.TemporaryFile(dir=out):
             pass
+
+
+def _clear(out: Path) -> None:
+    """Remove the maps and the plan of an earlier run."""
+    with _writing(out):
+        for name in (MAPS_FOLDER, NPY_FOLDER, PLAN_FOLDER):
+            if (out / name).exists():
+                shutil.rmtree(out / name)
+        (out / MAPS_FOLDER).mkdir()
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SessError(
             f"--out {out} cannot be written: {error.strerror or one_line(error)}; "
@@ -149,11 +168,23 @@ def _check(out: Path, overwrite: bool) -> None:
         ) from error
 
 
-def _clear(out: Path) -> None:
-    """Remove the maps and the plan of an earlier run."""
-    for name in (MAPS_FOLDER, NPY_FOLDER, PLAN_FOLDER):
-        shutil.rmtree(out / name, ignore_errors=True)
-    (out / MAPS_FOLDER).mkdir()
+def _count_rows(out: Path, plan: Plan, summary: Summary) -> None:
+    """Take the counts from what is written: messages of workers may be lost or come twice.
+
+    Raises:
+        SessError: If rows of the plan are missing.
+    """
+    files = sorted((out / MAPS_FOLDER).glob("*.parquet"))
+    tables = [pq.read_table(file, columns=["status", "n_patches"]) for file in files]
+    written = pa.concat_tables(tables) if tables else RESULT_SCHEMA.empty_table()
+    summary.images = written.num_rows
+    summary.failed = pc.sum(pc.equal(written["status"], FAILED)).as_py() or 0
+    summary.patches = pc.sum(written["n_patches"]).as_py() or 0
+    if summary.images != plan.n_images:
+        raise SessError(
+            f"{out} has {summary.images} of {plan.n_images} planned rows; "
+            "run again with --overwrite, and report it if it happens twice"
+        )
 
 
 def _record(source: str, config: RunConfig, backbone: Backbone, plan: Plan) -> dict[str, Any]:

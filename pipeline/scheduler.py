@@ -20,6 +20,7 @@ from sess_kernels.windows import count
 
 MIN_SHARD_PATCHES = 128  # below it the padding of the last device batch shows
 MAX_SHARD_PATCHES = 65_536  # above it a lost shard costs too much to repeat
+MAX_SHARD_PIXELS = 2**24  # a shard is decoded as a whole: 50 MB of RGB
 _SHARDS = 64  # aimed at: enough for workers to end together
 _HEADER_READERS = 16
 
@@ -94,7 +95,7 @@ def plan_rows(
 
 
 def shards(rows: Iterable[PlannedRow], shard_patches: int) -> Iterator[list[PlannedRow]]:
-    """Consecutive rows together until they reach ``shard_patches``.
+    """Consecutive rows together until they reach ``shard_patches`` or ``MAX_SHARD_PIXELS``.
 
     Example:
         >>> rows = [PlannedRow(str(i), "", None, 9, 9, 10, None) for i in range(5)]
@@ -102,13 +103,14 @@ def shards(rows: Iterable[PlannedRow], shard_patches: int) -> Iterator[list[Plan
         [2, 2, 1]
     """
     shard: list[PlannedRow] = []
-    patches = 0
+    patches = pixels = 0
     for row in rows:
         shard.append(row)
         patches += max(row.n_patches, 1)
-        if patches >= shard_patches:
+        pixels += row.height * row.width
+        if patches >= shard_patches or pixels >= MAX_SHARD_PIXELS:
             yield shard
-            shard, patches = [], 0
+            shard, patches, pixels = [], 0, 0
     if shard:
         yield shard
 

@@ -29,6 +29,8 @@ class Summary:
     run_s: float = 0.0
     device: str = ""
     batch_size: int = 0
+    _told_images: int = field(default=0, repr=False)
+    _told_patches: int = field(default=0, repr=False)
     _first: BatchDone | None = field(default=None, repr=False)
     _last: float = field(default=0.0, repr=False)
 
@@ -37,6 +39,8 @@ class Summary:
         self.images += done.images
         self.failed += done.failed
         self.patches += done.patches
+        self._told_images += done.images
+        self._told_patches += done.patches
         self.device, self.batch_size = done.device, done.batch_size
         if self._first is None or done.finished < self._first.finished:
             self._first = done
@@ -59,10 +63,10 @@ class Summary:
         first = self._first
         if first is None:
             return 0, 0, 0.0
-        if self.images == first.images:
+        if self._told_images == first.images:
             return first.images, first.patches, first.finished - first.started
         return (
-            self.images - first.images,
-            self.patches - first.patches,
+            self._told_images - first.images,
+            self._told_patches - first.patches,
             self._last - first.finished,
         )

@@ -73,6 +73,10 @@ class PatchScorer:
         backbone: The classifier.
         window: Side of the windows in pixels.
         batch_size: Patches of a device batch.
+
+    Attributes:
+        batch: The device batch (batch_size, 3, S, S) that every patch goes through.
+        feature_shape: (C, h, w) of one patch.
     """
 
     def __init__(self, backbone: Backbone, window: int, batch_size: int) -> None:
@@ -80,25 +84,39 @@ class PatchScorer:
         self.window = window
         self.batch_size = batch_size
         size = backbone.input_size
-        self._batch = torch.zeros((batch_size, 3, size, size), device=backbone.device)
-        self._batch = self._batch.contiguous(memory_format=torch.channels_last)
+        self.batch = torch.zeros((batch_size, 3, size, size), device=backbone.device)
+        self.batch = self.batch.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            self.feature_shape = tuple(backbone.body(self._batch[:1]).shape[1:])
+            self.feature_shape = tuple(backbone.body(self.batch[:1]).shape[1:])
+        self._features = torch.empty((0, *self.feature_shape), device=backbone.device)
 
     def __call__(self, images: Sequence[Tensor], spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
-        """Features (P, C, h, w) on the device and scores (P, classes) on the CPU of a group."""
+        """Features (P, C, h, w) on the device and scores (P, classes) on the CPU of a group.
+
+        The features are valid until the next call.
+        """
         total, size = spans[-1].stop, self.batch_size
         n_batches = -(-total // size)
-        device = self.backbone.device
-        features = torch.empty((n_batches * size, *self.feature_shape), device=device)
-        features = features.contiguous(memory_format=torch.channels_last)
-        logits = torch.empty((n_batches * size, self.backbone.n_classes), device=device)
+        features = self._room_for(n_batches * size)
+        logits = torch.empty(
+            (n_batches * size, self.backbone.n_classes), device=self.backbone.device
+        )
         for number, patch in enumerate(self._patches(images, spans), start=1):
-            self._batch[(number - 1) % size] = patch
+            self.batch[(number - 1) % size] = patch
             if number % size == 0 or number == total:
                 batch = slice((number - 1) // size * size, -(-number // size) * size)
-                features[batch], logits[batch] = self.backbone(self._batch)
+                features[batch], logits[batch] = self.backbone(self.batch)
         return features[:total], class_scores(logits[:total]).cpu()
+
+    def _room_for(self, n_patches: int) -> Tensor:
+        """Memory for the features, kept between calls: fresh pages cost more than writing them."""
+        if len(self._features) < n_patches:
+            self._features = torch.empty(
+                (n_patches, *self.feature_shape),
+                device=self.backbone.device,
+                memory_format=torch.channels_last,
+            )
+        return self._features[:n_patches]
 
     def _patches(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Iterator[Tensor]:
         for image, span in zip(images, spans, strict=True):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
+
+_lock = threading.Lock()
+_inside = 0  # the switches belong to the process: the first thread sets, the last one restores
+_restore = ExitStack()
 
 
 @contextmanager
@@ -20,6 +25,22 @@ def exact_fp32() -> Iterator[None]:
         ...     torch.backends.cudnn.allow_tf32
         False
     """
+    global _inside
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _restore.enter_context(_switched())
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _restore.close()
+
+
+@contextmanager
+def _switched() -> Iterator[None]:
     matmul = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:

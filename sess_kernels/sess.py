@@ -80,7 +80,7 @@ class SESS:
         assert self.config.window_size is not None
         self.window: int = self.config.window_size
         self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
-        self._score = PatchScorer(self.backbone, self.window, self.batch_size)
+        self.score = PatchScorer(self.backbone, self.window, self.batch_size)
 
     @exact_fp32()
     @torch.no_grad()
@@ -111,7 +111,7 @@ class SESS:
                     f"Expected classes of 0 to {self.backbone.n_classes - 1} but got {index}"
                 )
         found: list[list[ClassSaliency]] = []
-        max_patches = _FEATURE_BYTES // (4 * math.prod(self._score.feature_shape))
+        max_patches = _FEATURE_BYTES // (4 * math.prod(self.score.feature_shape))
         for group in groups(tensors, self.config, self.backbone.input_size, max_patches):
             classes = class_indices[len(found) : len(found) + len(group)]
             found += self._run_group(
@@ -126,7 +126,7 @@ class SESS:
         class_indices: Sequence[Sequence[int] | None],
         top_k: int,
     ) -> list[list[ClassSaliency]]:
-        features, scores = self._score(images, spans)
+        features, scores = self.score(images, spans)
         jobs = [
             (span, index, _kept(span, scores[:, index], self.config))
             for span, given in zip(spans, class_indices, strict=True)

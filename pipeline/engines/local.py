@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -16,6 +18,8 @@ from pipeline.read import MAPS_FOLDER
 from pipeline.sinks import EncodeWorker
 from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
 from sess_kernels.errors import SessError
+
+_ROWS_PER_BATCH = 16  # between two of them a run can be interrupted
 
 
 def run_local(job: Job, on_batch: OnBatch) -> None:
@@ -32,27 +36,33 @@ def run_local(job: Job, on_batch: OnBatch) -> None:
     decode = DecodeWorker()
     encode = EncodeWorker(job.out, job.config.formats, job.config.map_dtype)
 
+    stop = threading.Event()
+
     def run_shard(shard: Path) -> None:
+        planned = pq.read_table(shard)
         worker = idle.get()
         try:
-            results = timed(worker, decode(pq.read_table(shard)), on_batch)
+            parts = []
+            for first in range(0, planned.num_rows, _ROWS_PER_BATCH):
+                if stop.is_set():
+                    return
+                batch = decode(planned.slice(first, _ROWS_PER_BATCH))
+                parts.append(timed(worker, batch, on_batch))
+            results = pa.concat_tables(parts)
         finally:
             idle.put(worker)
         with atomic_write(job.out / MAPS_FOLDER / f"{shard.stem}.parquet") as file:
             pq.write_table(encode(results), file)
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        _wait([pool.submit(run_shard, shard) for shard in job.plan.shards])
-
-
-def _wait(running: list[Future[None]]) -> None:
-    try:
-        for future in running:
-            future.result()
-    except BaseException:  # an interrupt too: what has not begun must not begin
-        for future in running:
-            future.cancel()
-        raise
+        running = [pool.submit(run_shard, shard) for shard in job.plan.shards]
+        try:
+            for future in running:
+                future.result()
+        except BaseException:  # an interrupt too: what has not begun must not begin
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _load_workers(job: Job) -> list[SaliencyWorker]:

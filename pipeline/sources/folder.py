@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import fsspec
 from PIL import Image
 
+from pipeline.files import file_system
 from pipeline.records import SourceRow
 from sess_kernels.errors import SessError
 
@@ -23,7 +23,7 @@ def read_folder(path: str) -> Iterator[SourceRow]:
     Raises:
         SessError: If there is no such folder or no image in it.
     """
-    files, root = fsspec.core.url_to_fs(path)
+    files, root = file_system(path)
     if not files.isdir(root):
         kind = "is a file, not a folder" if files.exists(root) else "does not exist"
         raise SessError(f"folder {path} {kind}; give a folder of images or a table:FILE.csv")
@@ -32,7 +32,17 @@ def read_folder(path: str) -> Iterator[SourceRow]:
     if not found:
         raise SessError(f"folder {path} holds no image (.jpg, .png, ...); is it the right one?")
     for name in found:
+        if not _is_text(name):
+            raise SessError(f"the file name {name!a} is not UTF-8; rename it or leave it out")
         yield SourceRow(name[len(root) + 1 :], str(files.unstrip_protocol(name)))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that the file system's encoding does not know
+        return False
+    return True
 
 
 def _is_image(name: str) -> bool:

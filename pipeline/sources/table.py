@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
+from pipeline.files import file_system
 from pipeline.records import Label, SourceRow
 from sess_kernels.errors import SessError, one_line, unknown
 
@@ -27,11 +28,14 @@ def read_table(path: str) -> Iterator[SourceRow]:
     Raises:
         SessError: If the table cannot be read or lacks the column ``image``.
     """
-    folder = posixpath.dirname(fsspec.core.url_to_fs(path)[0].unstrip_protocol(path))
+    folder = posixpath.dirname(file_system(path)[0].unstrip_protocol(path))
     for number, row in enumerate(_rows(path), start=2):
         image = row.get("image")
         if not image:
             raise SessError(f"{path}: row {number} names no image; fill the column 'image'")
+        if not isinstance(image, str):
+            kind = type(image).__name__
+            raise SessError(f"{path}: column 'image' must hold paths or URIs but holds {kind}")
         absolute = "://" in image or image.startswith("/")
         uri = image if absolute else posixpath.join(folder, image)
         identity = row.get("image_id")
@@ -61,7 +65,8 @@ def _rows(path: str) -> Iterator[dict[str, Any]]:
     if ending not in _READERS:
         raise SessError(unknown("kind of table", ending or path, _READERS))
     try:
-        with fsspec.open(path, "rb") as file:
+        files, inside = file_system(path)
+        with files.open(inside, "rb") as file:
             table = _READERS[ending](file)
     except FileNotFoundError:
         raise SessError(f"table {path} does not exist; check the path") from None
@@ -99,4 +104,4 @@ def _labels(row: dict[str, Any]) -> tuple[Label, ...] | None:
 
 def _label(value: Any) -> Label:
     text = str(value).strip()
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text

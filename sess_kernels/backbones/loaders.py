@@ -105,6 +105,8 @@ def _torchvision(name: str, target_layer: str | None, state_dict: StateDict | No
         model = _fetched(lambda: tvm.get_model(name, weights=published), full)
     else:
         model = _filled(tvm.get_model, name, state_dict, full)
+        if hasattr(model, "transform_input"):  # Inception's published weights come with it set
+            setattr(model, "transform_input", True)  # noqa: B010  (no module declares it)
     wanted = published.transforms()
     return Backbone(
         model,
@@ -153,6 +155,8 @@ def _user_backbone(name: str, target_layer: str | None, state_dict: StateDict | 
     except (ImportError, AttributeError, TypeError) as error:
         raise SessError(f"backbone {name!r} cannot be made: {one_line(error)}") from error
     if isinstance(made, Backbone):
+        if target_layer or state_dict is not None:
+            raise SessError(f"backbone {name!r} is split already; set layer and weights there")
         return made
     if not isinstance(made, nn.Module):
         raise SessError(f"backbone {name!r} must give an nn.Module but gave {type(made).__name__}")

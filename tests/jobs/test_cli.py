@@ -111,11 +111,16 @@ def test_a_file_of_settings_and_flags_that_win(said, photo_folder, tmp_path):
 
 def test_all_faults_of_a_file_are_told(said, photo_folder, tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text("scale: 3\nthetta: 1\nworkers: 0\n")
+    config.write_text("scale: 3\nthetta: 1\nworkers: 0\nformat: [parquet, npy]\n")
     code, _, error = said("run", photo_folder, "--out", tmp_path / "o", "--config", config)
     assert code == 2
     assert _one_line(error)
-    for words in ("unknown key 'scale'; did you mean 'scales'", "'thetta'", "workers must be"):
+    for words in (
+        "unknown key 'scale'; did you mean 'scales'",
+        "'thetta'",
+        "workers must be",
+        "format must be",
+    ):
         assert words in error
 
 

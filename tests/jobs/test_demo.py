@@ -11,8 +11,8 @@ from pipeline import read_maps
 
 OBJECTS = {  # x0, y0, x1, y1 in pixels of the photographs
     "chelsea.png": (60, 10, 400, 290),  # the cat's head
-    "coffee.png": (165, 25, 400, 270),  # cup
-    "camera.png": (220, 100, 400, 512),  # camera and tripod
+    "coffee.png": (165, 20, 400, 185),  # the cup's opening, above the middle of the photograph
+    "camera.png": (265, 100, 400, 512),  # camera and tripod, right of the middle
     "motorcycle.png": (80, 90, 680, 480),
     "rocket.png": (280, 60, 370, 380),
 }

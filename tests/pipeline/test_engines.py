@@ -18,9 +18,10 @@ def _ray_here():
 
 
 @pytest.fixture
-def runs(photo_folder, tmp_path, _ray_here):
+def runs(photo_folder, tmp_path, _ray_here, monkeypatch):
+    monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
     settings = {"scales": 3, "labels": "predicted", "top_k": 2, "pre_filter_ratio": 0.3}
-    settings |= {"format": "parquet,npy", "map_dtype": "float32"}
+    settings |= {"workers": 2, "format": "parquet,npy", "map_dtype": "float32"}
     summaries = {
         engine: run(str(photo_folder), tmp_path / engine, RunConfig(engine=engine, **settings))
         for engine in ("local", "ray")
@@ -30,6 +31,8 @@ def runs(photo_folder, tmp_path, _ray_here):
 
 def test_same_rows_same_bits(runs):
     folder, summaries = runs
+    assert len(list((folder / "ray" / "plan").iterdir())) > 2
+    assert [len(list(read_rows(folder / engine))) for engine in ("local", "ray")] == [6, 6]
     local, other = (
         {row["image_id"]: row for row in read_rows(folder / engine)} for engine in ("local", "ray")
     )

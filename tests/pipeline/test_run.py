@@ -1,4 +1,6 @@
 import json
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -7,6 +9,7 @@ import torch
 
 from pipeline import RunConfig, Summary, read_maps, run
 from pipeline.engines import BatchDone
+from pipeline.engines.local import run_local
 from pipeline.read import read_rows
 from pipeline.records import RESULT_SCHEMA
 from pipeline.stages import SaliencyWorker
@@ -110,11 +113,33 @@ def test_an_earlier_run_is_not_written_over_unasked(photo_folder, tmp_path):
     one = RunConfig(**FAST | {"limit": 1})
     run(str(photo_folder), out, one, overwrite=True)
     assert len(list(read_rows(out))) == 1
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("keep me")
+    mine = tmp_path / "mine" / "maps"
+    mine.mkdir(parents=True)
+    (mine / "thesis.txt").write_text("keep me")
     with pytest.raises(SessError, match="is not empty and holds no run"):
         run(str(photo_folder), tmp_path / "mine", one, overwrite=True)
-    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert (mine / "thesis.txt").exists()
+
+
+def test_a_lost_row_is_found(photo_folder, tmp_path, monkeypatch):
+    def loses_the_last(job, on_batch):
+        job = replace(job, plan=replace(job.plan, shards=job.plan.shards[:-1]))
+        run_local(job, on_batch)
+
+    monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
+    monkeypatch.setattr(sys.modules["pipeline.run"], "engine", lambda name: loses_the_last)
+    with pytest.raises(SessError, match=r"has [1-5] of 6 planned rows"):
+        run(str(photo_folder), tmp_path / "out", RunConfig(**FAST))
+
+
+def test_local_workers_side_by_side_give_the_same_bits(photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
+    for workers in (1, 3):
+        run(str(photo_folder), tmp_path / str(workers), RunConfig(**FAST, workers=workers))
+    one, three = (
+        {row["image_id"]: row for row in read_rows(tmp_path / name)} for name in ("1", "3")
+    )
+    assert one == three
 
 
 def test_bad_labels_leave_the_earlier_run_and_the_way_for_the_next(photo_folder, tmp_path):

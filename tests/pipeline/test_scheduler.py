@@ -23,6 +23,11 @@ def test_shards_keep_every_row_once_in_order_at_about_equal_cost(patches, cost):
     assert all(made)
 
 
+def test_large_photographs_make_small_shards():
+    rows = [PlannedRow(str(i), "", None, 3000, 4000, 1, None) for i in range(5)]
+    assert [len(shard) for shard in shards(rows, 10**6)] == [2, 2, 1]
+
+
 def test_plan_knows_sizes_and_patches_before_pixels_move(photo_folder):
     rows = {r.image_id: r for r in plan_rows(open_source(str(photo_folder)), None, CONFIG, 224)}
     assert (rows["cat.jpg"].height, rows["cat.jpg"].width) == (300, 451)

@@ -71,11 +71,15 @@ def test_labels_of_one_image_come_together(tmp_path):
         (lambda p: f"table:{p / 'x.csv'}", "needs a column 'image' but has: picture"),
         (lambda p: f"table:{p / 'x.xls'}", "unknown kind of table '.xls'"),
         (lambda p: f"tabel:{p}", "did you mean 'table'"),
+        (lambda p: "what://bucket/photos", "what://bucket/photos cannot be opened"),
+        (lambda p: f"table:{p / 'struct.parquet'}", "'image' must hold paths or URIs but holds"),
         (lambda p: f"table:{p / 'bad.parquet'}", "bad.parquet cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, make, said):
     (tmp_path / "x.csv").write_text("picture,label\n1.jpg,3\n")
+    images = pa.table({"image": [{"bytes": b"x", "path": None}]})
+    pq.write_table(images, tmp_path / "struct.parquet")
     (tmp_path / "bad.parquet").write_text("nonsense")
     with pytest.raises(SessError, match=said) as caught:
         list(open_source(make(tmp_path)))
@@ -96,6 +100,13 @@ def test_images_that_the_labels_do_not_list_are_left_out_and_counted(caplog):
     found = list(attach(_rows("x/a.jpg", "b.jpg"), {"a.jpg": (1,)}, "labels.csv"))
     assert [(row.image_id, row.labels) for row in found] == [("x/a.jpg", (1,))]
     assert caplog.messages == ["1 images have no label in labels.csv and are left out"]
+
+
+def test_a_file_name_that_two_images_have_is_refused():
+    with pytest.raises(SessError, match=r"1\.jpg stands for a/1\.jpg and b/1\.jpg"):
+        list(attach(_rows("a/1.jpg", "b/1.jpg"), {"1.jpg": (1,)}, "labels.csv"))
+    found = attach(_rows("a/1.jpg", "b/1.jpg"), {"./a/1.jpg": (1,), "b/1.jpg": (2,)}, "l.csv")
+    assert [row.labels for row in found] == [(1,), (2,)]
 
 
 def test_resolver():
