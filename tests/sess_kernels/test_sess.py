@@ -103,7 +103,7 @@ def test_predicted_classes_are_the_best_of_the_first_scale(lite0, chelsea):
     np.testing.assert_allclose([one.score for one in found], expected.values[:3], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 500), (224, 225)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (5, 100), (224, 225)])
 def test_any_size_gives_a_map_in_zero_to_one(lite0, draw, size):
     for smooth in (False, True):
         config = SESSConfig(scales=2, smooth=smooth)
