@@ -33,24 +33,17 @@ def run_local(job: Job, on_batch: OnBatch) -> None:
     workers = _load_workers(job)
     for worker in workers:
         idle.put(worker)
-    decode = DecodeWorker()
     encode = EncodeWorker(job.out, job.config.formats, job.config.map_dtype)
-
     stop = threading.Event()
 
     def run_shard(shard: Path) -> None:
-        planned = pq.read_table(shard)
         worker = idle.get()
         try:
-            parts = []
-            for first in range(0, planned.num_rows, _ROWS_PER_BATCH):
-                if stop.is_set():
-                    return
-                batch = decode(planned.slice(first, _ROWS_PER_BATCH))
-                parts.append(timed(worker, batch, on_batch))
-            results = pa.concat_tables(parts)
+            results = _explain(pq.read_table(shard), worker, stop, on_batch)
         finally:
             idle.put(worker)
+        if results is None:
+            return
         with atomic_write(job.out / MAPS_FOLDER / f"{shard.stem}.parquet") as file:
             pq.write_table(encode(results), file)
 
@@ -63,6 +56,19 @@ def run_local(job: Job, on_batch: OnBatch) -> None:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _explain(
+    planned: pa.Table, worker: SaliencyWorker, stop: threading.Event, on_batch: OnBatch
+) -> pa.Table | None:
+    """The results of a shard, or None if the run was stopped before its end."""
+    decode = DecodeWorker()
+    parts = []
+    for first in range(0, planned.num_rows, _ROWS_PER_BATCH):
+        if stop.is_set():
+            return None
+        parts.append(timed(worker, decode(planned.slice(first, _ROWS_PER_BATCH)), on_batch))
+    return pa.concat_tables(parts)
 
 
 def _load_workers(job: Job) -> list[SaliencyWorker]:
