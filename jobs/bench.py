@@ -130,8 +130,7 @@ def _bare_forward(explain: SESS, n_images: int) -> tuple[Callable[[], object], i
 
     def forward() -> None:
         with torch.no_grad(), exact_fp32():
-            for _ in range(-(-n_patches // size)):
-                backbone(explain.score.batch)
+            explain.score.floor(-(-n_patches // size))
 
     return forward, n_patches
 

@@ -21,7 +21,7 @@ from sess_kernels import Backbone
 from sess_kernels.errors import SessError
 from sess_kernels.fuse import rescale
 from sess_kernels.patches import resize
-from sess_kernels.saliency import TITLES, base_method
+from sess_kernels.saliency import METHODS, Query, base_method
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -34,8 +34,10 @@ def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: s
     size = backbone.input_size
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
     squeezed = resize(backbone.normalize(pixels), size, size, backbone.preprocessing.interpolation)
-    features, _ = backbone(squeezed)
-    small = base_method(method)(backbone, features, torch.tensor([class_index]))
+    with torch.no_grad():
+        features, _ = backbone(squeezed)
+        query = Query(squeezed, features, torch.tensor([0]), torch.tensor([class_index]), 1)
+        small = base_method(method)(backbone, query)
     whole = torch.nn.functional.interpolate(
         small[None], image.shape[:2], mode="bilinear", align_corners=False
     )
@@ -78,7 +80,7 @@ def write_report(out: str | Path, folder: str | Path) -> Path:
     page.write_text(
         environment.get_template("report.html").render(
             record=record,
-            method=TITLES.get(config.method, config.method),
+            method=METHODS[config.method].title,
             rows=_figures(Path(out), config),
             failed=[row for row in read_rows(out) if row["error"]],
         )

@@ -8,16 +8,20 @@ Example:
     torch.Size([300, 451])
 """
 
-from sess_kernels.backbones import Backbone, load_backbone
+from sess_kernels.backbones import Backbone, BlackBox, Preprocessing, load_backbone
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import ConfigError, SessError
-from sess_kernels.sess import SESS, ClassSaliency, sess
+from sess_kernels.results import ClassSaliency, PatchSaliency
+from sess_kernels.sess import SESS, sess
 
 __all__ = [
     "SESS",
     "Backbone",
+    "BlackBox",
     "ClassSaliency",
     "ConfigError",
+    "PatchSaliency",
+    "Preprocessing",
     "SESSConfig",
     "SessError",
     "load_backbone",

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sess_kernels.errors import ConfigError
+from sess_kernels.errors import ConfigError, unknown
 
-SCALE_INCREMENT = 64
-"""Pixels between two scales: the smaller side is resized to base + 64 (i - 1), paper section 3."""
+FUSIONS = ("mean", "max")
+CHANNEL_WEIGHTS = ("score", "relative", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,9 @@ class SESSConfig:
 
     Attributes:
         scales: Number of scales, n in the paper; scale i has its smaller side at
-            ``window_size + 64 * (i - 1)`` pixels.
+            ``base_size + scale_increment * (i - 1)`` pixels.
+        base_size: Smaller side of the first scale in pixels; the window size if not given.
+        scale_increment: Pixels between two scales, 64 in the paper.
         window_size: Side of the sliding window in pixels; the backbone's input size if not given.
         step_size: Step of the sliding window in pixels; the window size if not given, so that
             neighbours do not overlap.
@@ -26,8 +28,10 @@ class SESSConfig:
         theta: Weighted saliency at or below this value is left out of the average, equation (2).
         smooth: Smooth the fused map with a Gaussian of 11x11 pixels, sigma 5.
         normalize: Min-max normalise the fused map; the published program does not.
-        relative_weights: Divide the channel-wise weights by the largest score of the image, as the
-            published program does; the paper's equation (1) takes the scores as they are.
+        channel_weights: What a patch's map is multiplied with: ``score``, equation (1);
+            ``relative``, the score divided by the largest one of the image, as the published
+            program does; ``none``.
+        fusion: ``mean`` of the patches above theta, equation (2), or their ``max``.
 
     Raises:
         ConfigError: One message for all values that are out of range.
@@ -38,13 +42,16 @@ class SESSConfig:
     """
 
     scales: int = 12
+    base_size: int | None = None
+    scale_increment: int = 64
     window_size: int | None = None
     step_size: int | None = None
     pre_filter_ratio: float = 0.0
     theta: float = 0.0
     smooth: bool = False
     normalize: bool = True
-    relative_weights: bool = False
+    channel_weights: str = "score"
+    fusion: str = "mean"
 
     def __post_init__(self) -> None:
         faults = self.faults()
@@ -58,11 +65,8 @@ class SESSConfig:
             for name, value in self._counts().items()
             if isinstance(value, bool) or not isinstance(value, int) or value < 1
         ]
-        if not found and (self.step_size or 0) > (self.window_size or math.inf):
-            found.append(
-                f"step_size must not exceed window_size ({self.window_size}) but got "
-                f"{self.step_size}; pixels between two windows would be lost"
-            )
+        if not found:
+            found += self._size_faults()
         if not (_is_number(self.pre_filter_ratio) and 0 <= self.pre_filter_ratio < 1):
             found.append(
                 f"pre_filter_ratio must be in [0, 1) but got {self.pre_filter_ratio!r}; "
@@ -70,26 +74,48 @@ class SESSConfig:
             )
         if not (_is_number(self.theta) and self.theta >= 0):
             found.append(f"theta must be a finite number of at least 0 but got {self.theta!r}")
+        chosen: list[tuple[str, Any, tuple[str, ...]]] = [("fusion", self.fusion, FUSIONS)]
+        chosen += [("channel_weights", self.channel_weights, CHANNEL_WEIGHTS)]
+        return found + [
+            unknown(what, str(got), known) for what, got, known in chosen if got not in known
+        ]
+
+    def _size_faults(self) -> list[str]:
+        found, window = [], self.window_size
+        if window and (self.step_size or 0) > window:
+            found.append(
+                f"step_size must not exceed window_size ({window}) but got {self.step_size}; "
+                "pixels between two windows would be lost"
+            )
+        if window and (self.base_size or window) < window:
+            found.append(
+                f"base_size must be at least window_size ({window}) but got {self.base_size}; "
+                "the window would not fit into the first scale"
+            )
         return found
 
     def _counts(self) -> dict[str, Any]:
-        optional = {"window_size": self.window_size, "step_size": self.step_size}
-        return {"scales": self.scales} | {k: v for k, v in optional.items() if v is not None}
+        names = ("scales", "base_size", "scale_increment", "window_size", "step_size")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def kept(self, n_patches: int) -> int:
         """Patches left of ``n_patches`` after the pre-filter; at least one, as r < 1."""
         return n_patches - int(n_patches * self.pre_filter_ratio)
 
     def for_input(self, input_size: int) -> SESSConfig:
-        """The same configuration with window and step fixed for a backbone's input size.
+        """The same configuration with window, step and base fixed for a backbone's input size.
+
+        Raises:
+            ConfigError: If the base or the step does not go with that window.
 
         Example:
             >>> resolved = SESSConfig().for_input(224)
-            >>> resolved.window_size, resolved.step_size
-            (224, 224)
+            >>> resolved.window_size, resolved.step_size, resolved.base_size
+            (224, 224, 224)
         """
         window = self.window_size or input_size
-        return replace(self, window_size=window, step_size=self.step_size or window)
+        step, base = self.step_size or window, self.base_size or window
+        return replace(self, window_size=window, step_size=step, base_size=base)
 
     @classmethod
     def published(cls, **changes: Any) -> SESSConfig:
@@ -99,7 +125,8 @@ class SESSConfig:
             >>> SESSConfig.published(scales=10).normalize
             False
         """
-        return cls(**({"normalize": False, "relative_weights": True} | changes))
+        published: dict[str, Any] = {"normalize": False, "channel_weights": "relative"}
+        return cls(**(published | changes))
 
 
 def _is_number(value: object) -> bool:

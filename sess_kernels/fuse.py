@@ -98,9 +98,11 @@ def min_max(maps: Tensor, window: int) -> Tensor:
         >>> min_max(torch.tensor([[[2.0, 4.0]], [[3.0, 3.0]]]), 224).tolist()
         [[[0.0, 1.0]], [[0.0, 0.0]]]
     """
-    rows = _turning_rows(maps.shape[1], window, maps.device)
-    columns = _turning_rows(maps.shape[2], window, maps.device)
-    values = rows @ maps @ columns.T
+    values = maps
+    if maps.shape[1:] != (window, window):
+        rows = _turning_rows(maps.shape[1], window, maps.device)
+        columns = _turning_rows(maps.shape[2], window, maps.device)
+        values = rows @ maps @ columns.T
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     span = high - low
     # the interpolation of a constant is not constant to the last bit
@@ -121,6 +123,21 @@ def _footprint(
     return _Footprint(start, stop, full.float().to(device))
 
 
+def channel_weights(scores: Tensor, config: SESSConfig) -> Tensor:
+    """What the maps of the kept patches are multiplied with (N,), equation (1).
+
+    Example:
+        >>> config = SESSConfig(channel_weights="relative")
+        >>> channel_weights(torch.tensor([0.2, 0.4]), config).tolist()
+        [0.5, 1.0]
+    """
+    if config.channel_weights == "none":
+        return torch.ones_like(scores)
+    if config.channel_weights == "relative":  # the best patch is always kept
+        return scores / scores.max().clamp_min(torch.finfo(scores.dtype).tiny)
+    return scores
+
+
 def fuse(
     maps: Tensor,
     weights: Tensor,
@@ -128,14 +145,14 @@ def fuse(
     size: tuple[int, int],
     config: SESSConfig,
 ) -> Tensor:
-    """Weighted average of the maps of one image and class, equations (1) and (2).
+    """Weighted average, or maximum, of the maps of one image and class, equations (1) and (2).
 
     Args:
         maps: (N, h, w), min-max normalised by ``min_max``.
         weights: (N,) channel-wise weights: the scores of the class in the patches.
         windows: The N windows of the maps.
         size: Height and width of the source image in pixels.
-        config: Gives window size (set) and theta.
+        config: Gives window size (set), theta and kind of fusion.
 
     Returns:
         (H, W), zero where no map exceeds theta; not normalised.
@@ -150,18 +167,23 @@ def fuse(
     assert config.window_size is not None
     height, width = size
     weighted = maps * weights.to(maps)[:, None, None]
-    total, counted = weighted.new_zeros(2, height, width)
+    fused = weighted.new_zeros(height, width)
+    counted = weighted.new_zeros(height, width) if config.fusion == "mean" else None
     for map_, window in zip(weighted, windows, strict=True):
         place = (config.window_size, map_.shape[0], map_.device)
         y = _footprint(height, window.grid.height, window.top, *place)
         place = (config.window_size, map_.shape[1], map_.device)
         x = _footprint(width, window.grid.width, window.left, *place)
         calibrated = y.matrix @ map_ @ x.matrix.T
+        inside = slice(y.start, y.stop), slice(x.start, x.stop)
         above = calibrated > config.theta
-        total[y.start : y.stop, x.start : x.stop] += calibrated * above
-        counted[y.start : y.stop, x.start : x.stop] += above
-    mean: Tensor = total / counted.clamp_min(1)
-    return mean
+        calibrated *= above
+        if counted is None:
+            torch.maximum(fused[inside], calibrated, out=fused[inside])
+        else:
+            fused[inside] += calibrated
+            counted[inside] += above
+    return fused if counted is None else fused.div_(counted.clamp_min_(1))
 
 
 def rescale(map_: Tensor) -> Tensor:

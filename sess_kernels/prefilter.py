@@ -11,25 +11,16 @@ from torch import Tensor
 from sess_kernels.config import SESSConfig
 
 
-def class_scores(logits: Tensor) -> Tensor:
-    """Softmax probabilities (N, classes) of logits (N, classes), in float32.
-
-    Example:
-        >>> class_scores(torch.zeros(1, 4)).tolist()
-        [[0.25, 0.25, 0.25, 0.25]]
-    """
-    return logits.float().softmax(dim=-1)
-
-
-def pre_filter(scores: Tensor, config: SESSConfig) -> Tensor:
+def pre_filter(scores: Tensor, config: SESSConfig, margin: int = 0) -> Tensor:
     """Indices of the patches to keep, in the order of the patches.
 
     Args:
         scores: (N,) score of the class in each patch of one image.
         config: Gives the pre-filter ratio.
+        margin: Patches to keep beyond that.
 
     Returns:
-        ``int64 (config.kept(N),)``; of equal scores the earlier patch is kept.
+        ``int64 (config.kept(N) + margin,)``, at most N; of equal scores the earlier patch is kept.
 
     Example:
         >>> scores = torch.tensor([0.1, 0.7, 0.2, 0.7])
@@ -37,7 +28,7 @@ def pre_filter(scores: Tensor, config: SESSConfig) -> Tensor:
         [1, 3]
     """
     order = torch.sort(scores, descending=True, stable=True).indices
-    return order[: config.kept(len(scores))].sort().values
+    return order[: config.kept(len(scores)) + margin].sort().values
 
 
 def top_classes(scores: Tensor, top_k: int) -> list[int]:

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sess_kernels.backbones import Backbone, load_backbone
+from sess_kernels.backbones import Backbone, BlackBox, load_backbone
 from sess_kernels.config import SESSConfig
-from sess_kernels.fuse import fuse, min_max, rescale, windows_of
-from sess_kernels.packing import PatchScorer, Span, groups
+from sess_kernels.errors import SessError, unknown
+from sess_kernels.fuse import Window, channel_weights, fuse, min_max, rescale, windows_of
+from sess_kernels.packing import Span, groups
 from sess_kernels.precision import exact_fp32
-from sess_kernels.prefilter import pre_filter, top_classes
-from sess_kernels.saliency import base_method
+from sess_kernels.prefilter import pre_filter
+from sess_kernels.results import ClassSaliency, PatchSaliency
+from sess_kernels.saliency import BaseMethod, Explain, Query, base_method
+from sess_kernels.scorer import PRECISIONS, PatchScorer, Scored
 from sess_kernels.smooth import smooth
 
 Image = NDArray[np.uint8] | Tensor
 """``uint8 (H, W, 3)`` RGB array, or tensor ``(3, H, W)`` with values 0 to 255."""
 
-_FEATURE_BYTES = 256 * 2**20  # features of the patches that wait for the pre-filter
+_GROUP_BYTES = 256 * 2**20  # what is kept of the patches that wait for the pre-filter
 _DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
 
 
-@dataclass(frozen=True)
-class ClassSaliency:
-    """The SESS map of one class in one image.
+class _Job(NamedTuple):
+    """One map to make."""
 
-    Attributes:
-        class_index: Index of the class.
-        score: Mean probability of the class over the windows of the first scale.
-        n_kept: Patches left after the pre-filter.
-        map: (H, W) in [0, 1] at the size of the image.
-    """
-
+    span: Span
     class_index: int
-    score: float
-    n_kept: int
-    map: Tensor
+    kept: Tensor  # (n,) patches of the group that the pre-filter left
 
 
 class SESS:
@@ -52,12 +45,16 @@ class SESS:
 
     Args:
         backbone: A ``Backbone`` or its name.
-        method: Name of the base saliency method.
+        method: Name of the base saliency method, a ``BaseMethod``, or any callable
+            ``(images (N, 3, S, S), class_index (N,)) -> maps (N, h, w)``.
         config: Settings of SESS.
         batch_size: Patches of a device batch; 4 on CPU and 128 on CUDA if not given.
+        precision: ``fp32``; ``fast`` scores patches in bfloat16 and repeats in float32 what the
+            pre-filter may keep; ``bf16`` and ``fp16`` score in that precision alone.
+        method_options: Options of a method given by name.
 
     Raises:
-        SessError: If a name is unknown.
+        SessError: If a name is unknown, or the method cannot explain the backbone.
 
     Example:
         >>> from skimage.data import chelsea
@@ -70,17 +67,20 @@ class SESS:
     def __init__(
         self,
         backbone: Backbone | str = "lite0",
-        method: str = "gradcam",
+        method: str | BaseMethod | Explain = "gradcam",
         config: SESSConfig | None = None,
         batch_size: int | None = None,
+        precision: str = "fp32",
+        method_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
-        self.method = base_method(method)
+        self.method = base_method(method, method_options)
+        _check(self.backbone, self.method, precision)
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
-        assert self.config.window_size is not None
-        self.window: int = self.config.window_size
         self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
-        self.score = PatchScorer(self.backbone, self.window, self.batch_size)
+        self.score = PatchScorer(
+            self.backbone, self.config, self.batch_size, self.method.needs_images, precision
+        )
 
     @exact_fp32()
     @torch.no_grad()
@@ -89,6 +89,7 @@ class SESS:
         images: Sequence[Image],
         class_indices: Sequence[Sequence[int] | None],
         top_k: int = 1,
+        keep_patches: bool = False,
     ) -> list[list[ClassSaliency]]:
         """Maps of every class of every image.
 
@@ -97,6 +98,7 @@ class SESS:
             class_indices: The classes of each image; ``None`` takes the ``top_k`` classes by mean
                 probability over the windows of the first scale.
             top_k: Classes to take where none are given.
+            keep_patches: Return the maps of the kept patches too.
 
         Returns:
             For each image one ``ClassSaliency`` a class, in the order of the classes.
@@ -111,77 +113,83 @@ class SESS:
                     f"Expected classes of 0 to {self.backbone.n_classes - 1} but got {index}"
                 )
         found: list[list[ClassSaliency]] = []
-        max_patches = _FEATURE_BYTES // (4 * math.prod(self.score.feature_shape))
-        for group in groups(tensors, self.config, self.backbone.input_size, max_patches):
-            classes = class_indices[len(found) : len(found) + len(group)]
-            found += self._run_group(
-                tensors[len(found) : len(found) + len(group)], group, classes, top_k
-            )
+        max_patches = _GROUP_BYTES // self.score.patch_bytes
+        for spans in groups(tensors, self.config, self.backbone.input_size, max_patches):
+            group = slice(len(found), len(found) + len(spans))
+            scored = self.score(tensors[group], spans, class_indices[group], top_k)
+            found += self._explain(spans, scored, keep_patches)
         return found
 
-    def _run_group(
-        self,
-        images: Sequence[Tensor],
-        spans: Sequence[Span],
-        class_indices: Sequence[Sequence[int] | None],
-        top_k: int,
+    def _explain(
+        self, spans: Sequence[Span], scored: Scored, keep_patches: bool
     ) -> list[list[ClassSaliency]]:
-        features, scores = self.score(images, spans)
         jobs = [
-            (span, index, _kept(span, scores[:, index], self.config))
-            for span, given in zip(spans, class_indices, strict=True)
-            for index in _classes(span, scores, given, top_k)
+            _Job(span, index, self._kept(span, scored.scores[:, index]))
+            for span, classes in zip(spans, scored.classes, strict=True)
+            for index in classes
         ]
-        if not jobs:
-            return [[] for _ in spans]
-        patches = torch.cat([kept for _, _, kept in jobs])
-        classes = torch.cat([torch.full((len(kept),), index) for _, index, kept in jobs])
-        maps = self._saliency(features, patches, classes)
+        maps = self._maps(jobs, scored)
         found: dict[int, list[ClassSaliency]] = {span.first: [] for span in spans}
-        done = 0
-        for span, index, kept in jobs:
-            part = maps[done : done + len(kept)]
-            found[span.first].append(self._fuse(span, index, kept, part, scores))
-            done += len(kept)
+        for job, part in zip(jobs, maps, strict=True):
+            found[job.span.first].append(self._fuse(job, part, scored.scores, keep_patches))
         return list(found.values())
 
-    def _saliency(self, features: Tensor, patches: Tensor, classes: Tensor) -> Tensor:
-        """Normalised maps (M, h, w) of M pairs of a patch and a class."""
-        total, size = len(patches), self.batch_size
-        # the last batch is padded by repeating the last pair, to be of the fixed size
-        rows = torch.arange(-(-total // size) * size).clamp_max(total - 1)
-        patches, classes = patches[rows].to(features.device), classes[rows].to(features.device)
-        maps = [
-            min_max(
-                self.method(self.backbone, features[patches[i : i + size]], classes[i : i + size]),
-                self.window,
-            )
-            for i in range(0, len(rows), size)
-        ]
-        return torch.cat(maps)[:total]
+    def _kept(self, span: Span, scores: Tensor) -> Tensor:
+        return span.first + pre_filter(scores[span.first : span.stop], self.config)
 
-    def _fuse(
-        self, span: Span, index: int, kept: Tensor, maps: Tensor, scores: Tensor
-    ) -> ClassSaliency:
-        weights = scores[kept, index]
-        if self.config.relative_weights:  # the best patch is always kept
-            weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny)
+    def _maps(self, jobs: Sequence[_Job], scored: Scored) -> Sequence[Tensor]:
+        """The normalised maps of the kept patches of each job."""
+        if not jobs:
+            return ()
+        patches = torch.cat([job.kept for job in jobs])
+        classes = torch.cat([torch.full((len(job.kept),), job.class_index) for job in jobs])
+        query = Query(scored.images, scored.features, patches, classes, self.batch_size)
+        maps = self.method(self.backbone, query)
+        return torch.split(self._normalized(maps), [len(job.kept) for job in jobs])
+
+    def _normalized(self, maps: Tensor) -> Tensor:
+        """Min-max normalised maps, in batches of the fixed size: a product's bits depend on it."""
+        assert self.config.window_size is not None
+        size, total = self.batch_size, len(maps)
+        rows = torch.arange(-(-total // size) * size, device=maps.device).clamp_max(total - 1)
+        parts = [min_max(maps[batch], self.config.window_size) for batch in torch.split(rows, size)]
+        return torch.cat(parts)[:total]
+
+    def _fuse(self, job: _Job, maps: Tensor, scores: Tensor, keep_patches: bool) -> ClassSaliency:
+        span, index, kept = job
+        found = scores[kept, index]
         windows = windows_of(span.grids)
         chosen = [windows[i - span.first] for i in kept.tolist()]
-        fused = fuse(maps, weights, chosen, span.size, self.config)
+        fused = fuse(maps, channel_weights(found, self.config), chosen, span.size, self.config)
         if self.config.normalize:
             fused = rescale(fused)
         if self.config.smooth:
             fused = smooth(fused)
-        score = _first_scale(span, scores)[:, index].mean().item()
-        return ClassSaliency(index, score, len(kept), fused)
+        score = scores[span.first_scale, index].mean().item()
+        patches = self._patches(span, chosen, found, maps) if keep_patches else ()
+        return ClassSaliency(index, score, len(kept), fused, patches)
+
+    def _patches(
+        self, span: Span, windows: Sequence[Window], scores: Tensor, maps: Tensor
+    ) -> tuple[PatchSaliency, ...]:
+        assert self.config.window_size is not None
+        side = self.config.window_size
+        found = []
+        for i in scores.argsort(descending=True, stable=True).tolist():
+            grid, top, left = windows[i]
+            window = (left, top, left + side, top + side)
+            across, down = span.size[1] / grid.width, span.size[0] / grid.height
+            box = (left * across, top * down, window[2] * across, window[3] * down)
+            size, scale = (grid.height, grid.width), span.grids.index(grid) + 1
+            found.append(PatchSaliency(scale, size, window, box, scores[i].item(), maps[i].clone()))
+        return tuple(found)
 
 
 def sess(
     image: Image,
     class_index: int | Sequence[int],
     backbone: Backbone | str = "lite0",
-    method: str = "gradcam",
+    method: str | BaseMethod | Explain = "gradcam",
     config: SESSConfig | None = None,
 ) -> Tensor:
     """SESS maps of one image.
@@ -190,7 +198,7 @@ def sess(
         image: ``uint8 (H, W, 3)`` RGB array, or tensor (3, H, W) with values 0 to 255.
         class_index: One class or several; several share the forwards.
         backbone: A ``Backbone`` or its name.
-        method: Name of the base saliency method.
+        method: Base saliency method, by name or as an object.
         config: Settings of SESS.
 
     Returns:
@@ -212,18 +220,18 @@ def sess(
     return maps[0] if isinstance(class_index, int) else maps
 
 
-def _classes(span: Span, scores: Tensor, given: Sequence[int] | None, top_k: int) -> Sequence[int]:
-    return given if given is not None else top_classes(_first_scale(span, scores), top_k)
-
-
-def _kept(span: Span, scores: Tensor, config: SESSConfig) -> Tensor:
-    """Patches of one image left by the pre-filter, as indices of the group."""
-    return span.first + pre_filter(scores[span.first : span.stop], config)
-
-
-def _first_scale(span: Span, scores: Tensor) -> Tensor:
-    """Scores of the first scale's windows, which cover the image."""
-    return scores[span.first : span.first + len(span.grids[0])]
+def _check(backbone: Backbone, method: BaseMethod, precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise SessError(unknown("precision", precision, PRECISIONS))
+    if isinstance(backbone, BlackBox):
+        if method.needs_network:
+            raise SessError(
+                f"{method.title} looks into the network but {backbone.name} is a black box; "
+                "use rise or a callable"
+            )
+        if precision != "fp32":
+            raise SessError(f"{backbone.name} is a black box; its precision is its own, use fp32")
+    method.check(backbone)
 
 
 def _to_tensor(image: Image) -> Tensor:

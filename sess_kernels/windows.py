@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sess_kernels.config import SCALE_INCREMENT, SESSConfig
+from sess_kernels.config import SESSConfig
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,18 @@ def grids(height: int, width: int, config: SESSConfig, input_size: int = 224) ->
     full = config.for_input(input_size)
     assert full.window_size is not None
     assert full.step_size is not None
-    return _grids(height, width, full.scales, full.window_size, full.step_size)
+    assert full.base_size is not None
+    sides = range(
+        full.base_size, full.base_size + full.scale_increment * full.scales, full.scale_increment
+    )
+    return _grids(height, width, sides, full.window_size, full.step_size)
 
 
 @lru_cache(maxsize=4096)
-def _grids(height: int, width: int, scales: int, window: int, step: int) -> tuple[Grid, ...]:
+def _grids(height: int, width: int, sides: range, window: int, step: int) -> tuple[Grid, ...]:
     found = []
-    for i in range(scales):
-        h, w = scaled_size(height, width, window + SCALE_INCREMENT * i)
+    for side in sides:
+        h, w = scaled_size(height, width, side)
         found.append(Grid(h, w, positions(h, window, step), positions(w, window, step)))
     return tuple(found)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from sess_kernels.backbones.reshape import Reshape, reshape_of
 from sess_kernels.backbones.split import last_feature_map, split
+from sess_kernels.errors import SessError
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Backbone(nn.Module):
         preprocessing: Input size, mean, standard deviation and interpolation.
         class_names: One name for each logit; the index as text if not given.
         leaves: Module types that the tracer must not enter.
+        reshape: Turns the layer's output into (N, C, h, w); found by itself for token sequences
+            (N, T, C) with leading class tokens and for maps with the channels last.
 
     Raises:
         SessError: If the layer does not exist or the model cannot be split there.
@@ -54,7 +58,9 @@ class Backbone(nn.Module):
     """
 
     pooled_weight: Tensor | None
-    """Weight (classes, channels) of the linear layer if the head is average pooling + linear."""
+    """Weight (outputs, channels) of the linear layer if the head is average pooling + linear."""
+    groups: Tensor | None
+    """(classes, outputs) with a one for every output of a class, if classes were grouped."""
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class Backbone(nn.Module):
         preprocessing: Preprocessing | None = None,
         class_names: Sequence[str] | None = None,
         leaves: tuple[type[nn.Module], ...] = (),
+        reshape: Reshape | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -76,9 +83,13 @@ class Backbone(nn.Module):
         with torch.no_grad():
             features = self.body(torch.zeros(1, 3, size, size))
             self.n_classes = int(self.head(features).shape[-1])
+        self.feature_shape = tuple(features.shape[1:])
+        self.spatial = reshape or reshape_of(features, f"{name} at {self.target_layer!r}")
         names = class_names if class_names and len(class_names) == self.n_classes else None
         self.class_names = tuple(names or map(str, range(self.n_classes)))
-        self.register_buffer("pooled_weight", _pooled_weight(self.head, features), persistent=False)
+        pooled_weight = _pooled_weight(self.head, features, self.spatial)
+        self.register_buffer("pooled_weight", pooled_weight, persistent=False)
+        self.register_buffer("groups", None, persistent=False)
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -92,9 +103,62 @@ class Backbone(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, C, h, w) of the target layer and logits (N, classes) of (N, 3, H, W)."""
+        """Features (N, ...) of the target layer and logits (N, outputs) of (N, 3, H, W)."""
         features = self.body(patches)
         return features, self.head(features)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probabilities (N, classes) of logits (N, outputs), in float32; summed over a group."""
+        probabilities = logits.float().softmax(dim=-1)
+        return probabilities if self.groups is None else probabilities @ self.groups.T
+
+    def target(self, logits: Tensor, class_index: Tensor) -> Tensor:
+        """What is differentiated (N,): the logit of a class, the log-probability of a group."""
+        if self.groups is None:
+            return logits.gather(1, class_index[:, None])[:, 0]
+        inside = logits.masked_fill(self.groups[class_index] == 0, -torch.inf)
+        return inside.logsumexp(dim=1) - logits.logsumexp(dim=1)
+
+    def pooled_gradient(self, features: Tensor, class_index: Tensor) -> Tensor:
+        """Gradient (N, C) of the target with respect to the pooled features, closed form."""
+        assert self.pooled_weight is not None
+        if self.groups is None:
+            return self.pooled_weight[class_index]
+        logits = self.head(features)
+        inside = logits.masked_fill(self.groups[class_index] == 0, -torch.inf)
+        return torch.mm(inside.softmax(dim=1) - logits.softmax(dim=1), self.pooled_weight)
+
+    def group_classes(self, groups: Mapping[str, Sequence[int]]) -> Backbone:
+        """Make each group of outputs one class: scores add up, the target is the log of the sum.
+
+        Args:
+            groups: Name of each class and the outputs of the model that it stands for.
+
+        Returns:
+            This backbone.
+
+        Raises:
+            SessError: If a group is empty or names an output that does not exist.
+
+        Example:
+            >>> from sess_kernels.backbones import load_backbone
+            >>> backbone = load_backbone("lite0").group_classes({"cat": [281, 282, 283, 284, 285]})
+            >>> backbone.class_names, backbone.scores(torch.zeros(1, 1000)).item()
+            (('cat',), 0.004999999888241291)
+        """
+        n_outputs = self.n_classes if self.groups is None else self.groups.shape[1]
+        members = torch.zeros(len(groups), n_outputs, device=self.device)
+        for row, (name, outputs) in enumerate(groups.items()):
+            wrong = [index for index in outputs if not 0 <= index < n_outputs]
+            if wrong or not outputs:
+                raise SessError(
+                    f"class group {name!r} must list outputs of {self.name}, 0 to {n_outputs - 1}, "
+                    f"but got {wrong[:5] or 'none'}"
+                )
+            members[row, list(outputs)] = 1
+        self.groups = members
+        self.n_classes, self.class_names = len(groups), tuple(groups)
+        return self
 
     def normalize(self, image: Tensor) -> Tensor:
         """Turn an image (..., 3, H, W) with values 0 to 255 into what the network was trained on.
@@ -110,16 +174,17 @@ class Backbone(nn.Module):
         return (image.float() - mean) / std
 
 
-def _pooled_weight(head: nn.Module, features: Tensor) -> Tensor | None:
+def _pooled_weight(head: nn.Module, features: Tensor, spatial: Reshape) -> Tensor | None:
     """The last linear layer's weight if the head is average pooling and that layer, else None.
 
     Tried rather than read from the modules' types: heads differ in how they are written down, and
     anything between pooling and layer (a norm, a second layer) shows in the output.
     """
     layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    if not layers or layers[-1].in_features != features.shape[1]:
+    if not layers or layers[-1].in_features != spatial(features).shape[1]:
         return None
     probe = torch.randn(4, *features.shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        same = torch.allclose(head(probe), layers[-1](probe.mean((2, 3))), rtol=1e-3, atol=1e-4)
+        pooled = spatial(probe).mean((2, 3))
+        same = torch.allclose(head(probe), layers[-1](pooled), rtol=1e-3, atol=1e-4)
     return layers[-1].weight.detach() if same else None

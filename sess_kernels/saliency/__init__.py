@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
-from torch import Tensor
+from sess_kernels.errors import SessError, one_line, unknown
+from sess_kernels.saliency.base import BaseMethod, FeatureMethod, ImageMethod, Query
+from sess_kernels.saliency.blackbox import BlackBoxMethod, Explain
+from sess_kernels.saliency.gradcam import GradCAM
 
-from sess_kernels.backbones.base import Backbone
-from sess_kernels.errors import SessError, unknown
-from sess_kernels.saliency.gradcam import gradcam
-
-BaseMethod = Callable[[Backbone, Tensor, Tensor], Tensor]
-"""``(backbone, features (N, C, h, w), class_index (N,)) -> maps (N, h, w)``."""
-
-METHODS: dict[str, BaseMethod] = {"gradcam": gradcam}
+METHODS: dict[str, type[BaseMethod]] = {
+    "gradcam": GradCAM,
+}
 """Base methods by name."""
 
-TITLES: dict[str, str] = {"gradcam": "Grad-CAM"}
-"""What to call a base method where people read."""
 
+def base_method(
+    method: str | BaseMethod | Explain, options: Mapping[str, Any] | None = None
+) -> BaseMethod:
+    """The base method that is meant.
 
-def base_method(name: str) -> BaseMethod:
-    """The base method of a name.
+    Args:
+        method: A key of ``METHODS``, a base method, or any callable
+            ``(images (N, 3, S, S), class_index (N,)) -> maps (N, h, w)``.
+        options: Values for fields of a method given by name.
 
     Raises:
-        SessError: If there is none, with the nearest names.
+        SessError: If there is no such method or option, with the nearest names.
 
     Example:
-        >>> base_method("gradcam") is gradcam
-        True
+        >>> base_method("gradcam").title
+        'Grad-CAM'
     """
-    if name not in METHODS:
-        raise SessError(unknown("method", name, METHODS))
-    return METHODS[name]
+    if not isinstance(method, str):
+        if options:
+            raise SessError("options go with the name of a method; set them on the object")
+        return method if isinstance(method, BaseMethod) else BlackBoxMethod(method)
+    if method not in METHODS:
+        raise SessError(unknown("method", method, METHODS))
+    kind, options = METHODS[method], options or {}
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            raise SessError(unknown(f"option of method {method}", option, known))
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise SessError(f"method {method} cannot be made: {one_line(error)}") from error
 
 
-__all__ = ["METHODS", "TITLES", "BaseMethod", "base_method", "gradcam"]
+__all__ = [
+    "METHODS",
+    "BaseMethod",
+    "BlackBoxMethod",
+    "Explain",
+    "FeatureMethod",
+    "ImageMethod",
+    "Query",
+    "base_method",
+]

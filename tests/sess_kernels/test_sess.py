@@ -10,7 +10,7 @@ from torchvision.transforms import Resize
 
 from sess_kernels import SESS, SESSConfig, SessError, load_backbone, sess
 from sess_kernels.fuse import rescale
-from sess_kernels.saliency import gradcam
+from sess_kernels.saliency.gradcam import GradCAM
 
 
 def test_one_scale_of_a_square_image_is_the_base_method(lite0):
@@ -18,7 +18,7 @@ def test_one_scale_of_a_square_image_is_the_base_method(lite0):
     found = sess(image, 652, lite0, config=SESSConfig(scales=1))
     squeezed = Resize((224, 224))(torch.tensor(image).permute(2, 0, 1).float())
     features, _ = lite0((squeezed[None] - 127) / 128)
-    small = gradcam(lite0, features, torch.tensor([652]))
+    small = GradCAM().maps(lite0, features, torch.tensor([652]))
     patch = F.interpolate(small[None], (224, 224), mode="bilinear")
     expected = rescale(F.interpolate(patch, image.shape[:2], mode="bilinear")[0, 0])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -60,7 +60,7 @@ def test_small_groups_give_the_same_bits(lite0, draw, monkeypatch):
     images = [draw(80, 120, seed) for seed in range(4)]
     explain = SESS(lite0, config=SESSConfig(scales=2))
     whole = explain(images, [[3]] * 4)
-    monkeypatch.setattr(sys.modules["sess_kernels.sess"], "_FEATURE_BYTES", 1)
+    monkeypatch.setattr(sys.modules["sess_kernels.sess"], "_GROUP_BYTES", 1)
     single = explain(images, [[3]] * 4)
     for [one], [other] in zip(whole, single, strict=True):
         assert torch.equal(one.map, other.map)

@@ -1,12 +1,12 @@
 import pytest
+import pytorch_grad_cam
 import torch
 import torchvision.models as tvm
-from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from sess_kernels import load_backbone
 from sess_kernels.fuse import min_max
-from sess_kernels.saliency import gradcam
+from sess_kernels.saliency.gradcam import GradCAM
 
 
 def _images(n):
@@ -22,7 +22,7 @@ def _images(n):
         ("resnet18", "layer2"),
     ],
 )
-def test_equals_pytorch_grad_cam(name, layer):
+def test_parity_with_pytorch_grad_cam(name, layer):
     torch.manual_seed(0)
     model = tvm.get_model(name, weights=None).eval()
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
@@ -32,9 +32,9 @@ def test_equals_pytorch_grad_cam(name, layer):
     )
     images, classes = _images(3), torch.tensor([7, 285, 7])
     features, _ = backbone(images)
-    found = min_max(gradcam(backbone, features, classes), 224)
+    found = min_max(GradCAM().maps(backbone, features, classes), 224)
     found = torch.nn.functional.interpolate(found[None], (224, 224), mode="bilinear")[0]
-    with GradCAM(model, [model.get_submodule(layer)]) as reference:
+    with pytorch_grad_cam.GradCAM(model, [model.get_submodule(layer)]) as reference:
         targets = [ClassifierOutputTarget(int(index)) for index in classes]
         expected = torch.tensor(reference(images, targets))
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)
@@ -48,7 +48,9 @@ def test_closed_form_equals_the_backward_pass(lite0):
         chosen = lite0.head(leaf).gather(1, classes[:, None]).sum()
         [gradient] = torch.autograd.grad(chosen, leaf)
     expected = (gradient.mean((2, 3), keepdim=True) * features).sum(1).relu()
-    torch.testing.assert_close(gradcam(lite0, features, classes), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        GradCAM().maps(lite0, features, classes), expected, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_nothing_stays_behind():
@@ -56,7 +58,7 @@ def test_nothing_stays_behind():
     backbone = load_backbone("torchvision/vgg16", state_dict=state)
     features, _ = backbone(_images(1))
     with torch.no_grad():
-        map_ = gradcam(backbone, features, torch.tensor([3]))
+        map_ = GradCAM().maps(backbone, features, torch.tensor([3]))
     assert map_.grad_fn is None
     assert all(parameter.grad is None for parameter in backbone.parameters())
     assert not any(module._forward_hooks for module in backbone.modules())

@@ -1,0 +1,173 @@
+"""What SESS asks of a base saliency method, and the two simple kinds of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sess_kernels.backbones.base import Backbone
+
+
+@dataclass(frozen=True)
+class Query:
+    """Pairs of a patch and a class to explain; several pairs may share a patch.
+
+    Attributes:
+        images: (P, 3, S, S) normalised patches; without entries if the method does not need them.
+        features: (P, ...) output of the target layer; without entries if it has none to give.
+        patch: ``int64 (M,)`` the patch of each pair, ascending within a class of an image.
+        class_index: ``int64 (M,)`` the class of each pair.
+        batch_size: Patches of a device batch; every pass through the network is of this size.
+    """
+
+    images: Tensor
+    features: Tensor
+    patch: Tensor
+    class_index: Tensor
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.patch)
+
+    def batches(self) -> Iterator[tuple[Tensor | slice, Tensor]]:
+        """Patches and classes of ``batch_size`` pairs each; the last pair fills the last batch up.
+
+        Patches that follow each other come as a slice, which copies nothing where it indexes.
+
+        Example:
+            >>> none = torch.zeros(3, 0)
+            >>> query = Query(none, none, torch.tensor([0, 1, 2]), torch.tensor([7, 7, 7]), 2)
+            >>> [(patches, classes.tolist()) for patches, classes in query.batches()]
+            [(slice(0, 2, None), [7, 7]), (tensor([2, 2]), [7, 7])]
+        """
+        total, size = len(self), self.batch_size
+        rows = torch.arange(-(-total // size) * size).clamp_max(total - 1)
+        device = self.features.device
+        for batch in torch.split(rows, size):
+            patches = self.patch[batch]
+            first = int(patches[0])
+            follow = torch.equal(patches, torch.arange(first, first + size))
+            where = slice(first, first + size) if follow else patches.to(device)
+            yield where, self.class_index[batch].to(device)
+
+    def by_patch(self) -> Iterator[tuple[int, Tensor]]:
+        """Each patch with the positions of its pairs, for work that its classes can share.
+
+        Example:
+            >>> none = torch.zeros(3, 0)
+            >>> query = Query(none, none, torch.tensor([2, 0, 2]), torch.tensor([7, 7, 8]), 2)
+            >>> [(patch, pairs.tolist()) for patch, pairs in query.by_patch()]
+            [(0, [1]), (2, [0, 2])]
+        """
+        for patch in torch.unique(self.patch):
+            yield int(patch), (self.patch == patch).nonzero().flatten()
+
+
+class BaseMethod(ABC):
+    """A base saliency method: maps of patches, one for each pair of a patch and a class.
+
+    A method is a frozen dataclass; its fields are the options that a user may set.
+    """
+
+    title: str
+    """What to call the method where people read."""
+    needs_images: ClassVar[bool] = True
+    """Whether it asks for ``Query.images``."""
+    needs_network: ClassVar[bool] = True
+    """Whether it looks into the network; else any classifier will do."""
+
+    @abstractmethod
+    def __call__(self, backbone: Backbone, query: Query) -> Tensor:
+        """Maps (M, h, w) of the M pairs of the query, of any one size, not normalised.
+
+        A constant map says that there is no evidence. Runs without autograd unless it asks for it.
+        """
+
+    def check(self, backbone: Backbone) -> None:  # noqa: B027  (most methods fit every backbone)
+        """Raise ``SessError`` if the method cannot explain this backbone."""
+
+
+class FeatureMethod(BaseMethod):
+    """A method that needs the features of the target layer alone: no second forward."""
+
+    needs_images = False
+
+    def __call__(self, backbone: Backbone, query: Query) -> Tensor:
+        """Maps of the pairs, batch by batch."""
+        maps = [
+            self.maps(backbone, query.features[patches], classes)
+            for patches, classes in query.batches()
+        ]
+        return torch.cat(maps)[: len(query)]
+
+    @abstractmethod
+    def maps(self, backbone: Backbone, features: Tensor, class_index: Tensor) -> Tensor:
+        """Maps (N, h, w) of features (N, ...) of the target layer and classes ``int64 (N,)``."""
+
+
+class ImageMethod(BaseMethod):
+    """A method that runs the patches through the network again."""
+
+    def __call__(self, backbone: Backbone, query: Query) -> Tensor:
+        """Maps of the pairs, batch by batch."""
+        maps = [
+            self.maps(backbone, query.images[patches], classes)
+            for patches, classes in query.batches()
+        ]
+        return torch.cat(maps)[: len(query)]
+
+    @abstractmethod
+    def maps(self, backbone: Backbone, images: Tensor, class_index: Tensor) -> Tensor:
+        """Maps (N, h, w) of normalised images (N, 3, S, S) and classes ``int64 (N,)``."""
+
+
+def feature_gradient(backbone: Backbone, features: Tensor, class_index: Tensor) -> Tensor:
+    """Gradient of the target with respect to the features, through the head alone.
+
+    Where the head is average pooling and one linear layer the gradient is the same at every
+    position and known without a backward pass.
+
+    Args:
+        backbone: The classifier that gave the features.
+        features: (N, ...) output of its target layer.
+        class_index: ``int64 (N,)``.
+
+    Returns:
+        (N, C, h, w), or (N, C, 1, 1) where it is the same at every position.
+
+    Example:
+        >>> from sess_kernels import load_backbone
+        >>> backbone = load_backbone("lite0")
+        >>> features, logits = backbone(torch.rand(1, 3, 224, 224))
+        >>> feature_gradient(backbone, features, logits.argmax(1)).shape
+        torch.Size([1, 1280, 1, 1])
+    """
+    if backbone.pooled_weight is not None:
+        positions = backbone.spatial(features)[0, 0].numel()
+        return backbone.pooled_gradient(features, class_index)[:, :, None, None] / positions
+    with torch.enable_grad():
+        leaf = features.detach().requires_grad_()
+        target = backbone.target(backbone.head(leaf), class_index).sum()
+        [gradient] = torch.autograd.grad(target, leaf)
+    return backbone.spatial(gradient)
+
+
+def image_gradient(backbone: Backbone, images: Tensor, class_index: Tensor) -> Tensor:
+    """Gradient (N, 3, S, S) of the target with respect to the images (N, 3, S, S).
+
+    Example:
+        >>> from sess_kernels import load_backbone
+        >>> images = torch.rand(1, 3, 224, 224)
+        >>> image_gradient(load_backbone("lite0"), images, torch.tensor([7])).shape
+        torch.Size([1, 3, 224, 224])
+    """
+    with torch.enable_grad():
+        leaf = images.detach().requires_grad_()
+        _, logits = backbone(leaf)
+        [gradient] = torch.autograd.grad(backbone.target(logits, class_index).sum(), leaf)
+    return gradient

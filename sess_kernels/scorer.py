@@ -1,0 +1,181 @@
+"""Scores of patches: device batches of one fixed size through the network.
+
+With a fixed batch size a patch's bits do not depend on its place in the batch or on its neighbours,
+so the last batch is padded, never cut short.
+
+In reduced precision the order of the scores changes, and with it the patches that the pre-filter
+keeps. ``fast`` therefore scores everything in bfloat16 and repeats in float32 what may be kept:
+the best patches of each class and a margin behind them. As long as the margin holds every patch
+that the order has lost, the result is bit-equal to float32's.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sess_kernels.backbones.base import Backbone
+from sess_kernels.config import SESSConfig
+from sess_kernels.packing import Span
+from sess_kernels.patches import extract
+from sess_kernels.prefilter import pre_filter, top_classes
+
+PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions by name, and the type that patches are scored in where it is not float32."""
+
+MARGIN = 0.1  # of all patches of an image: those behind the kept ones that float32 scores too
+MAX_REPEATED = 0.5  # share of the patches; above it scoring twice takes longer than once in float32
+
+
+class Scored(NamedTuple):
+    """What is known of the patches of a group; valid until the next group.
+
+    Attributes:
+        images: (P, 3, S, S) normalised patches on the device; no entries unless they are kept.
+        features: (P, ...) output of the target layer on the device.
+        scores: (P, classes) probabilities on the CPU; -1 in a patch that cannot be kept.
+        classes: The classes of each image.
+    """
+
+    images: Tensor
+    features: Tensor
+    scores: Tensor
+    classes: list[Sequence[int]]
+
+
+class PatchScorer:
+    """Runs the patches of groups through a backbone.
+
+    Args:
+        backbone: The classifier.
+        config: Settings of SESS, with the window size set.
+        batch_size: Patches of a device batch.
+        keep_images: Keep the patches for a method that needs them.
+        precision: A key of ``PRECISIONS``.
+
+    Attributes:
+        patch_bytes: Memory that each patch of a group takes.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: SESSConfig,
+        batch_size: int,
+        keep_images: bool = False,
+        precision: str = "fp32",
+    ) -> None:
+        assert config.window_size is not None
+        self.backbone, self.config, self.batch_size = backbone, config, batch_size
+        self.window: int = config.window_size
+        self._fast = precision == "fast" and _pays(config)
+        self._keep = keep_images or self._fast
+        self._dtype = PRECISIONS[precision] if self._fast or precision != "fast" else None
+        self._first = backbone if self._dtype is None else copy.deepcopy(backbone).to(self._dtype)
+        self._image_shape = (3, backbone.input_size, backbone.input_size)
+        self._images = self._empty(batch_size, self._image_shape).zero_()
+        self._features = self._empty(0, backbone.feature_shape)
+        kept = math.prod(self._image_shape) if self._keep else 0
+        self.patch_bytes = 4 * (math.prod(backbone.feature_shape) + kept + backbone.n_classes)
+
+    def __call__(
+        self,
+        images: Sequence[Tensor],
+        spans: Sequence[Span],
+        given: Sequence[Sequence[int] | None],
+        top_k: int,
+    ) -> Scored:
+        """Score the patches of a group.
+
+        Args:
+            images: The images (3, H, W) of the group.
+            spans: Their patches.
+            given: The classes of each image; ``None`` takes the best ``top_k`` of the first scale.
+            top_k: Classes to take where none are given.
+        """
+        self._reserve(spans[-1].stop)
+        scores = self._score_all(images, spans)
+        if self._fast:
+            rough, scores = scores, torch.full_like(scores, -1)
+            rows = torch.arange(len(scores))
+            self._score_again(torch.cat([rows[span.first_scale] for span in spans]), scores)
+        classes = [
+            chosen if chosen is not None else top_classes(scores[span.first_scale], top_k)
+            for span, chosen in zip(spans, given, strict=True)
+        ]
+        if self._fast:
+            self._score_again(self._hopeful(spans, classes, rough), scores)
+        total = len(scores)
+        kept = self._images[: total if self._keep else 0]
+        return Scored(kept, self._features[:total], scores, classes)
+
+    def floor(self, n_batches: int) -> None:
+        """As many bare forwards of the fixed batch, what a benchmark compares with."""
+        for _ in range(n_batches):
+            self.backbone(self._images[: self.batch_size])
+
+    def _score_all(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Tensor:
+        total, size, slots = spans[-1].stop, self.batch_size, len(self._images)
+        found = []
+        for number, patch in enumerate(self._patches(images, spans), start=1):
+            self._images[(number - 1) % slots] = patch
+            if number % size == 0 or number == total:
+                first = (number - 1) // size * size
+                batch = slice(first % slots, first % slots + size)
+                features, logits = self._first(self._images[batch].to(self._dtype))
+                self._features[first : first + size] = features
+                found.append(self.backbone.scores(logits))
+        return torch.cat(found)[:total].cpu()
+
+    def _score_again(self, rows: Tensor, scores: Tensor) -> None:
+        """Features and scores of some patches in float32, in full device batches."""
+        total, size = len(rows), self.batch_size
+        if not total:
+            return
+        padded = rows[torch.arange(-(-total // size) * size).clamp_max(total - 1)]
+        found = []
+        for batch in torch.split(padded.to(self._images.device), size):
+            images = self._images[batch].contiguous(memory_format=torch.channels_last)
+            self._features[batch], logits = self.backbone(images)
+            found.append(self.backbone.scores(logits))
+        scores[rows] = torch.cat(found)[:total].cpu()
+
+    def _hopeful(
+        self, spans: Sequence[Span], classes: Sequence[Sequence[int]], rough: Tensor
+    ) -> Tensor:
+        """Patches that the pre-filter may keep for some class, apart from those of scale one."""
+        hopeful = torch.zeros(len(rough), dtype=torch.bool)
+        for span, indices in zip(spans, classes, strict=True):
+            margin = math.ceil(MARGIN * (span.stop - span.first))
+            for index in indices:
+                found = pre_filter(rough[span.first : span.stop, index], self.config, margin)
+                hopeful[span.first + found] = True
+        for span in spans:
+            hopeful[span.first_scale] = False
+        return hopeful.nonzero().flatten()
+
+    def _reserve(self, n_patches: int) -> None:
+        """Memory, kept between calls: fresh pages cost more than writing them."""
+        rows = -(-n_patches // self.batch_size) * self.batch_size
+        if len(self._features) < rows:
+            self._features = self._empty(rows, self.backbone.feature_shape)
+        if self._keep and len(self._images) < rows:
+            self._images = self._empty(rows, self._image_shape).zero_()
+
+    def _empty(self, rows: int, shape: tuple[int, ...]) -> Tensor:
+        layout = torch.channels_last if len(shape) == 3 else torch.contiguous_format
+        return torch.empty((rows, *shape), device=self.backbone.device, memory_format=layout)
+
+    def _patches(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Iterator[Tensor]:
+        for image, span in zip(images, spans, strict=True):
+            image = image.to(self.backbone.device)
+            yield from extract(image, span.grids, self.window, self.backbone)
+
+
+def _pays(config: SESSConfig) -> bool:
+    return 1 - config.pre_filter_ratio + MARGIN <= MAX_REPEATED
