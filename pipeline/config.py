@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import unknown
+from sess_kernels.scorer import PRECISIONS
 
 ENGINES = ("ray", "local")
 FORMATS = ("parquet", "npy")
 MAP_DTYPES = ("uint8", "uint16", "float16", "float32")
-_TEXTS = ("labels", "backbone", "method", "engine", "device", "format", "map_dtype")
-_OPTIONAL_TEXTS = ("weights", "target_layer", "address")
+_TEXTS = (
+    "labels",
+    "backbone",
+    "method",
+    "engine",
+    "device",
+    "precision",
+    "format",
+    "map_dtype",
+    "channel_weights",
+    "fusion",
+)
+_OPTIONAL_TEXTS = ("weights", "target_layer", "class_groups", "address")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -27,7 +40,12 @@ class RunConfig(SESSConfig):
         backbone: ``lite0``, ``torchvision/NAME``, ``timm/NAME`` or ``module:callable``.
         weights: File with a state dict to use instead of the published weights.
         target_layer: Layer to explain; the last feature map before pooling if not given.
+        class_groups: JSON file that makes several outputs of the backbone one class:
+            ``{"cat": [281, 282], ...}``; labels then name these classes.
         method: Base saliency method.
+        method_options: Options of that method by name, as ``--method-options.n-masks 500``.
+        precision: ``fp32``; ``fast`` scores patches in bfloat16 and repeats in float32 what the
+            pre-filter may keep; ``bf16`` and ``fp16`` score in that precision alone.
         engine: ``ray`` or ``local`` (this process).
         address: Address of a Ray cluster; Ray is started here if not given.
         workers: Backbone workers; one for each core, or each GPU, if not given.
@@ -52,7 +70,10 @@ class RunConfig(SESSConfig):
     backbone: str = "lite0"
     weights: str | None = None
     target_layer: str | None = None
+    class_groups: str | None = None
     method: str = "gradcam"
+    method_options: dict[str, int | float | str] = field(default_factory=dict)
+    precision: str = "fp32"
     engine: str = "ray"
     address: str | None = None
     workers: int | None = None
@@ -75,12 +96,16 @@ class RunConfig(SESSConfig):
         found = [f"{k} must be text but got {v!r}" for k, v in texts.items() if type(v) is not str]
         if found:
             return super().faults() + found
+        chosen: list[tuple[str, str, Iterable[str]]]
         chosen = [("engine", self.engine, ENGINES), ("device", self.device, DEVICES)]
         chosen += [("map_dtype", self.map_dtype, MAP_DTYPES)]
+        chosen += [("precision", self.precision, PRECISIONS)]
         chosen += [("format", name, FORMATS) for name in self.formats]
         found = [unknown(what, got, known) for what, got, known in chosen if got not in known]
         if self.address and self.engine != "ray":
             found.append("address names a Ray cluster but engine is 'local'; leave one out")
+        if type(self.method_options) is not dict:  # a file may give anything
+            found.append(f"method_options must map names to values but got {self.method_options!r}")
         return super().faults() + found
 
     def _counts(self) -> dict[str, Any]:
@@ -96,5 +121,5 @@ def faults_of(values: dict[str, Any], where: str) -> list[str]:
         >>> faults_of({"scale": 10}, "run.yaml")[0][:47]
         "run.yaml: unknown key 'scale'; did you mean 'sc"
     """
-    known = [field.name for field in fields(RunConfig)]
+    known = [one.name for one in fields(RunConfig)]
     return [f"{where}: {unknown('key', key, known)}" for key in values if key not in known]

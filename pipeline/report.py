@@ -21,7 +21,7 @@ from sess_kernels import Backbone
 from sess_kernels.errors import SessError
 from sess_kernels.fuse import rescale
 from sess_kernels.patches import resize
-from sess_kernels.saliency import METHODS, Query, base_method
+from sess_kernels.saliency import METHODS, BaseMethod, Query, base_method
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -29,7 +29,7 @@ _OPACITY = 0.55
 _MAX_WIDTH = 640  # pixels of a figure
 
 
-def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: str) -> Map:
+def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: BaseMethod) -> Map:
     """Plain base method on the whole image squeezed to the backbone's input, (H, W) in [0, 1]."""
     size = backbone.input_size
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
@@ -37,7 +37,7 @@ def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: s
     with torch.no_grad():
         features, _ = backbone(squeezed)
         query = Query(squeezed, features, torch.tensor([0]), torch.tensor([class_index]), 1)
-        small = base_method(method)(backbone, query)
+        small = method(backbone, query)
     whole = torch.nn.functional.interpolate(
         small[None], image.shape[:2], mode="bilinear", align_corners=False
     )
@@ -90,11 +90,12 @@ def write_report(out: str | Path, folder: str | Path) -> Path:
 
 def _figures(out: Path, config: RunConfig) -> list[dict[str, Any]]:
     backbone = BackboneSpec.of(config).load()
+    method = base_method(config.method, config.method_options)
     uris = {row["image_id"]: row["uri"] for row in read_rows(out)}
     figures = []
     for found in read_maps(out):
         image = read_rgb(uris[found.image_id])
-        base = base_saliency(image, found.class_index, backbone, config.method)
+        base = base_saliency(image, found.class_index, backbone, method)
         pictures = (image, overlay(image, base), overlay(image, found.map))
         figures.append(
             {

@@ -36,6 +36,7 @@ from pipeline.summary import Summary
 from sess_kernels import Backbone
 from sess_kernels.errors import SessError, one_line
 from sess_kernels.saliency import base_method
+from sess_kernels.sess import check
 
 RUN_FILE = "run.json"
 PLAN_FOLDER = "plan"
@@ -76,8 +77,9 @@ def run(
     config = config or RunConfig()
     began = time.perf_counter()
     rows = iter(_rows(source, config))
-    base_method(config.method)
+    method = base_method(config.method, config.method_options)
     backbone = BackboneSpec.of(config).load()
+    check(backbone, method, config.precision)
     folder = Path(out).absolute()
     _check(folder, overwrite)
     planned = _planned(rows, config, backbone)  # faults of the input end the run here
@@ -196,6 +198,7 @@ def _record(source: str, config: RunConfig, backbone: Backbone, plan: Plan) -> d
             "target_layer": backbone.target_layer,
             "preprocessing": asdict(backbone.preprocessing),
             "window_size": config.for_input(backbone.input_size).window_size,
+            "method": asdict(base_method(config.method, config.method_options)),  # type: ignore[call-overload]
         },
         "dataset": {
             "images": plan.n_images,

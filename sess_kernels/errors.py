@@ -37,6 +37,8 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
         "unknown method 'gradcm'; did you mean 'gradcam'? known: gradcam, rise"
     """
     names = list(known)
+    if not names:
+        return f"unknown {what} {got!r}; it has none"
     near = difflib.get_close_matches(got, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
     listed = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")

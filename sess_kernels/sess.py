@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sess_kernels.backbones import Backbone, BlackBox, load_backbone
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import SessError, unknown
 from sess_kernels.fuse import Window, channel_weights, fuse, min_max, rescale, windows_of
+from sess_kernels.images import Image, to_tensor
 from sess_kernels.packing import Span, groups
 from sess_kernels.precision import exact_fp32
 from sess_kernels.prefilter import pre_filter
@@ -21,9 +20,6 @@ from sess_kernels.results import ClassSaliency, PatchSaliency
 from sess_kernels.saliency import BaseMethod, Explain, Query, base_method
 from sess_kernels.scorer import PRECISIONS, PatchScorer, Scored
 from sess_kernels.smooth import smooth
-
-Image = NDArray[np.uint8] | Tensor
-"""``uint8 (H, W, 3)`` RGB array, or tensor ``(3, H, W)`` with values 0 to 255."""
 
 _GROUP_BYTES = 256 * 2**20  # what is kept of the patches that wait for the pre-filter
 _DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
@@ -75,7 +71,7 @@ class SESS:
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.method = base_method(method, method_options)
-        _check(self.backbone, self.method, precision)
+        check(self.backbone, self.method, precision)
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
         self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
         self.score = PatchScorer(
@@ -106,7 +102,7 @@ class SESS:
         Raises:
             ValueError: If an image has another shape, or a class is out of range.
         """
-        tensors = [_to_tensor(image) for image in images]
+        tensors = [to_tensor(image) for image in images]
         for index in {index for given in class_indices for index in given or ()}:
             if not 0 <= index < self.backbone.n_classes:
                 raise ValueError(
@@ -220,7 +216,15 @@ def sess(
     return maps[0] if isinstance(class_index, int) else maps
 
 
-def _check(backbone: Backbone, method: BaseMethod, precision: str) -> None:
+def check(backbone: Backbone, method: BaseMethod, precision: str = "fp32") -> None:
+    """Raise ``SessError`` if this method cannot explain this backbone, or not so.
+
+    Example:
+        >>> check(load_backbone("lite0"), base_method("gradcam"), "fp64")
+        Traceback (most recent call last):
+        ...
+        sess_kernels.errors.SessError: unknown precision 'fp64'; did you mean 'fp16' or 'bf16' ...
+    """
     if precision not in PRECISIONS:
         raise SessError(unknown("precision", precision, PRECISIONS))
     if isinstance(backbone, BlackBox):
@@ -232,13 +236,3 @@ def _check(backbone: Backbone, method: BaseMethod, precision: str) -> None:
         if precision != "fp32":
             raise SessError(f"{backbone.name} is a black box; its precision is its own, use fp32")
     method.check(backbone)
-
-
-def _to_tensor(image: Image) -> Tensor:
-    if isinstance(image, Tensor):
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(f"Expected a tensor (3, H, W) but got {tuple(image.shape)}")
-        return image
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"Expected uint8 (H, W, 3) but got {image.dtype} {image.shape}")
-    return torch.tensor(image).permute(2, 0, 1)

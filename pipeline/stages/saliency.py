@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,42 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.config import RunConfig
 from pipeline.records import FAILED, OK, RESULT_SCHEMA
-from sess_kernels import SESS, Backbone, ClassSaliency, load_backbone
-from sess_kernels.errors import SessError, one_line
+from sess_kernels import SESS, Backbone, ClassSaliency
+from sess_kernels.errors import one_line
 from sess_kernels.windows import count
 
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """What a worker needs to load its backbone; loaded on the worker, never pickled.
-
-    Attributes:
-        name: As in ``sess_kernels.load_backbone``.
-        weights: File with a state dict, or ``None`` for the published weights.
-        target_layer: Layer to explain, or ``None`` for the last feature map before pooling.
-    """
-
-    name: str = "lite0"
-    weights: str | None = None
-    target_layer: str | None = None
-
-    @classmethod
-    def of(cls, config: RunConfig) -> BackboneSpec:
-        """The backbone that a run asks for."""
-        return cls(config.backbone, config.weights, config.target_layer)
-
-    def load(self, device: str = "cpu") -> Backbone:
-        """Load the backbone.
-
-        Raises:
-            SessError: If a name is unknown or weights are missing or do not fit.
-        """
-        state_dict = _read_state_dict(self.weights) if self.weights else None
-        return load_backbone(
-            self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
-        )
 
 
 class SaliencyWorker:
@@ -61,7 +28,14 @@ class SaliencyWorker:
 
     def __init__(self, backbone: Backbone, config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
-        self._sess = SESS(backbone, config.method, config, config.batch_size)
+        self._sess = SESS(
+            backbone,
+            config.method,
+            config,
+            config.batch_size,
+            config.precision,
+            config.method_options,
+        )
         self._threads = config.threads
         self._top_k = config.top_k
         self.device = backbone.device.type
@@ -117,22 +91,3 @@ def _target(one: ClassSaliency, class_name: str) -> dict[str, Any]:
         "map_dtype": "float32",
         "map_shape": list(values.shape),
     }
-
-
-def _read_state_dict(path: str) -> dict[str, torch.Tensor]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SessError(f"weights {path} do not exist; check the path") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise SessError(
-            f"weights {path} cannot be read as a state dict: {one_line(error)[:160]}; "
-            "save them with torch.save(model.state_dict(), FILE)"
-        ) from error
-    nested = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(nested, dict) or not all(torch.is_tensor(v) for v in nested.values()):
-        raise SessError(
-            f"weights {path} hold no state dict; "
-            "save them with torch.save(model.state_dict(), FILE)"
-        )
-    return nested

@@ -13,7 +13,7 @@ from pipeline.engines.local import run_local
 from pipeline.read import read_rows
 from pipeline.records import RESULT_SCHEMA
 from pipeline.stages import SaliencyWorker
-from sess_kernels import ConfigError, SESSConfig, SessError, sess
+from sess_kernels import ConfigError, SESSConfig, SessError, load_backbone, sess
 
 FAST = {"engine": "local", "scales": 2, "labels": "predicted", "device": "cpu"}
 
@@ -185,3 +185,48 @@ def test_configuration_faults_are_told_at_once():
     assert len(caught.value.faults) == 5
     with pytest.raises(ConfigError, match="address names a Ray cluster"):
         RunConfig(engine="local", address="auto")
+
+
+def test_class_groups_are_the_classes_of_a_run(photo_folder, tmp_path, chelsea):
+    groups = {"cat": [281, 282, 283, 284, 285], "dog": list(range(151, 269))}
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
+    (tmp_path / "l.csv").write_text("image,label\ncat.jpg,CAT|dog\n")
+    config = RunConfig(
+        **FAST
+        | {"labels": str(tmp_path / "l.csv"), "class_groups": str(tmp_path / "groups.json")}
+        | {"map_dtype": "float32"}
+    )
+    run(str(photo_folder), tmp_path / "out", config)
+    cat, dog = read_maps(tmp_path / "out")
+    assert [(cat.class_index, cat.class_name), (dog.class_index, dog.class_name)] == [
+        (0, "cat"),
+        (1, "dog"),
+    ]
+    assert cat.score > 0.9 > 0.1 > dog.score
+    from pipeline.images import read_rgb
+
+    torch.set_num_threads(config.threads)
+    backbone = load_backbone("lite0").group_classes(groups)
+    image = read_rgb(str(photo_folder / "cat.jpg"))
+    expected = sess(image, 0, backbone, config=SESSConfig(scales=2)).numpy()
+    np.testing.assert_array_equal(cat.map, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "must hold"),
+        ('{"cat": 281}', "'cat' must list indices"),
+        ('{"cat": []}', "class group 'cat' must list outputs of lite0, 0 to 999, but got none"),
+        ('{"cat": [1000]}', "but got [1000]"),
+        ("{", "cannot be read"),
+        (None, "do not exist"),
+    ],
+)
+def test_bad_class_groups_are_told(photo_folder, tmp_path, text, words):
+    file = tmp_path / "groups.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SessError) as caught:
+        run(str(photo_folder), tmp_path / "out", RunConfig(**FAST, class_groups=str(file)))
+    assert words in str(caught.value)

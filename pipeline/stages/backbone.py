@@ -1,0 +1,92 @@
+"""The backbone of a run: what a worker needs to load it, and the files that belong to it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+
+import fsspec
+import torch
+
+from pipeline.config import RunConfig
+from sess_kernels import Backbone, load_backbone
+from sess_kernels.errors import SessError, one_line
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What a worker needs to load its backbone; loaded on the worker, never pickled.
+
+    Attributes:
+        name: As in ``sess_kernels.load_backbone``.
+        weights: File with a state dict, or ``None`` for the published weights.
+        target_layer: Layer to explain, or ``None`` for the last feature map before pooling.
+        class_groups: JSON file of class groups, or ``None``.
+    """
+
+    name: str = "lite0"
+    weights: str | None = None
+    target_layer: str | None = None
+    class_groups: str | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> BackboneSpec:
+        """The backbone that a run asks for."""
+        return cls(config.backbone, config.weights, config.target_layer, config.class_groups)
+
+    def load(self, device: str = "cpu") -> Backbone:
+        """Load the backbone.
+
+        Raises:
+            SessError: If a name is unknown, or weights or groups are missing or do not fit.
+        """
+        state_dict = _read_state_dict(self.weights) if self.weights else None
+        backbone = load_backbone(
+            self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
+        )
+        if self.class_groups:
+            backbone.group_classes(read_class_groups(self.class_groups))
+        return backbone
+
+
+def read_class_groups(path: str) -> dict[str, list[int]]:
+    """Class groups of a JSON file: ``{"cat": [281, 282, 283, 284, 285], ...}``.
+
+    Raises:
+        SessError: If the file is missing or holds something else.
+    """
+    try:
+        with fsspec.open(path) as file:
+            groups = json.load(file)
+    except FileNotFoundError:
+        raise SessError(f"class groups {path} do not exist; check the path") from None
+    except (OSError, ValueError) as error:
+        raise SessError(f"class groups {path} cannot be read: {one_line(error)[:160]}") from error
+    if not isinstance(groups, dict) or not groups:
+        raise SessError(f'class groups {path} must hold {{"name": [index, ...], ...}}')
+    for name, outputs in groups.items():
+        if not isinstance(outputs, list) or not all(type(index) is int for index in outputs):
+            raise SessError(
+                f"class groups {path}: {name!r} must list indices of outputs but has {outputs!r}"
+            )
+    return groups
+
+
+def _read_state_dict(path: str) -> dict[str, torch.Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SessError(f"weights {path} do not exist; check the path") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise SessError(
+            f"weights {path} cannot be read as a state dict: {one_line(error)[:160]}; "
+            "save them with torch.save(model.state_dict(), FILE)"
+        ) from error
+    nested = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(nested, dict) or not all(torch.is_tensor(v) for v in nested.values()):
+        raise SessError(
+            f"weights {path} hold no state dict; "
+            "save them with torch.save(model.state_dict(), FILE)"
+        )
+    return nested
