@@ -33,7 +33,7 @@ def demo(
     _write_photos(photos)
     # the photographs lie in OUT, so that the page and the records keep together
     maps = out / "run"
-    config = RunConfig(scales=10, smooth=True, engine=engine)
+    config = RunConfig(scales=10, smooth=True, engine=engine, keep_patches=True)
     with RunProgress() as progress:
         summary = run_pipeline(
             f"table:{photos / 'photos.csv'}",

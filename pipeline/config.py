@@ -55,6 +55,7 @@ class RunConfig(SESSConfig):
         format: ``parquet`` (maps inside the rows), ``npy`` (a file for each map), or both with a
             comma between.
         map_dtype: ``uint8`` or ``uint16`` (PNG), ``float16`` or ``float32`` (raw).
+        keep_patches: Store the map, window and score of every kept patch beside the maps.
         limit: Take only the first images.
 
     Raises:
@@ -82,6 +83,7 @@ class RunConfig(SESSConfig):
     device: str = "auto"
     format: str = "parquet"
     map_dtype: str = "uint8"
+    keep_patches: bool = False
     limit: int | None = None
 
     @property

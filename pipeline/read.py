@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from pipeline.sinks import decode_map
+from sess_kernels import PatchSaliency
 from sess_kernels.errors import SessError
 
 MAPS_FOLDER = "maps"
@@ -27,6 +29,7 @@ class MapRecord:
         class_name: Name of the class.
         score: Mean probability of the class over the windows of the first scale.
         map: float32 (H, W) in [0, 1] at the size of the image.
+        patches: The kept patches, best score first, if the run stored them (``--keep-patches``).
     """
 
     image_id: str
@@ -34,6 +37,7 @@ class MapRecord:
     class_name: str
     score: float
     map: NDArray[np.float32]
+    patches: tuple[PatchSaliency, ...] = ()
 
 
 def read_rows(out: str | Path) -> Iterator[dict[str, Any]]:
@@ -70,6 +74,7 @@ def read_maps(out: str | Path) -> Iterator[MapRecord]:
                 target["class_name"],
                 target["score"],
                 _map(Path(out), target),
+                tuple(_patch(patch) for patch in target["patches"] or ()),
             )
 
 
@@ -79,3 +84,17 @@ def _map(out: Path, target: dict[str, Any]) -> NDArray[np.float32]:
         return decode_map(stored["bytes"], target["map_dtype"], target["map_shape"])
     values: NDArray[np.float32] = np.load(out / stored["path"]).astype(np.float32)
     return values
+
+
+def _patch(stored: dict[str, Any]) -> PatchSaliency:
+    map_ = decode_map(stored["map"], stored["map_dtype"], stored["map_shape"])
+    left, top, right, bottom = stored["window"]
+    height, width = stored["scaled_size"]
+    return PatchSaliency(
+        stored["scale"],
+        (height, width),
+        (left, top, right, bottom),
+        (stored["box"][0], stored["box"][1], stored["box"][2], stored["box"][3]),
+        stored["score"],
+        torch.from_numpy(map_.copy()),
+    )

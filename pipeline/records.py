@@ -43,6 +43,20 @@ PLAN_SCHEMA = pa.schema(
 DECODED_SCHEMA = PLAN_SCHEMA.append(pa.field("pixels", pa.large_binary()))
 """A decoded image: RGB bytes, row by row; null where ``error`` is set."""
 
+PATCH_TYPE = pa.struct(
+    [
+        ("scale", pa.int32()),
+        ("scaled_size", pa.list_(pa.int32())),
+        ("window", pa.list_(pa.int32())),
+        ("box", pa.list_(pa.float32())),
+        ("score", pa.float32()),
+        ("map", pa.binary()),
+        ("map_dtype", pa.string()),
+        ("map_shape", pa.list_(pa.int32())),
+    ]
+)
+"""One kept patch of a map, see ``sess_kernels.PatchSaliency``; its map is stored as a map is."""
+
 TARGET_TYPE = pa.struct(
     [
         ("class_index", pa.int32()),
@@ -52,6 +66,7 @@ TARGET_TYPE = pa.struct(
         ("map", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("map_dtype", pa.string()),
         ("map_shape", pa.list_(pa.int32())),
+        ("patches", pa.list_(PATCH_TYPE)),  # null: not asked for
     ]
 )
 """One class of an image and its map, see ``RESULT_SCHEMA``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.config import RunConfig
+from pipeline.figures import draw_patches, overlay
 from pipeline.images import read_rgb
 from pipeline.read import read_maps, read_rows
 from pipeline.stages import BackboneSpec
-from sess_kernels import Backbone
+from sess_kernels import Backbone, PatchSaliency
 from sess_kernels.errors import SessError
 from sess_kernels.fuse import rescale
 from sess_kernels.patches import resize
@@ -25,8 +27,8 @@ from sess_kernels.saliency import METHODS, BaseMethod, Query, base_method
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
-_OPACITY = 0.55
 _MAX_WIDTH = 640  # pixels of a figure
+_MAX_PATCHES_WIDTH = 1400
 
 
 def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: BaseMethod) -> Map:
@@ -43,14 +45,6 @@ def base_saliency(image: Pixels, class_index: int, backbone: Backbone, method: B
     )
     values: Map = rescale(whole[0, 0]).numpy()
     return values
-
-
-def overlay(image: Pixels, map_: Map) -> Pixels:
-    """The image under its map in colour, ``uint8 (H, W, 3)``."""
-    from matplotlib import colormaps
-
-    heat = colormaps["turbo"](map_)[..., :3] * 255
-    return (image * (1 - _OPACITY) + heat * _OPACITY).astype(np.uint8)
 
 
 def write_report(out: str | Path, folder: str | Path) -> Path:
@@ -103,15 +97,20 @@ def _figures(out: Path, config: RunConfig) -> list[dict[str, Any]]:
                 "class_name": found.class_name,
                 "class_index": found.class_index,
                 "score": found.score,
-                "pictures": [_data_uri(picture) for picture in pictures],
+                "n_patches": len(found.patches),
+                "patches": _patches(image, found.patches),
+                "pictures": [_data_uri(Image.fromarray(picture)) for picture in pictures],
             }
         )
     return sorted(figures, key=lambda figure: (figure["image_id"], -figure["score"]))
 
 
-def _data_uri(pixels: Pixels) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((_MAX_WIDTH, _MAX_WIDTH))
+def _patches(image: Pixels, patches: Sequence[PatchSaliency]) -> str | None:
+    return _data_uri(draw_patches(image, patches), _MAX_PATCHES_WIDTH) if patches else None
+
+
+def _data_uri(image: Image.Image, max_width: int = _MAX_WIDTH) -> str:
+    image.thumbnail((max_width, image.height))
     file = io.BytesIO()
     image.save(file, "jpeg", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -15,12 +15,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sess_kernels.config import SESSConfig
 from sess_kernels.windows import Grid
 
+_Indices = NDArray[np.int64]
+
+_SMALL = 64  # side of a map; CAMs are smaller
 _ROUNDING = 1e-6  # of the values: differences below are those of float32 arithmetic
 
 
@@ -59,15 +64,19 @@ def resize_matrix(n_in: int, n_out: int) -> Tensor:
         >>> resize_matrix(2, 4)[1].tolist()
         [0.75, 0.25]
     """
-    centre = (torch.arange(n_out, dtype=torch.float64) + 0.5) * (n_in / n_out) - 0.5
-    centre = centre.clamp(0, n_in - 1)
-    low = centre.floor().long()
-    high = (low + 1).clamp_max(n_in - 1)
-    matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
-    rows = torch.arange(n_out)
-    matrix[rows, low] += 1 - (centre - low)
-    matrix[rows, high] += centre - low
-    return matrix
+    low, high, part = _taps(n_in, n_out)
+    matrix = np.zeros((n_out, n_in))
+    rows = np.arange(n_out)
+    matrix[rows, low] += 1 - part
+    matrix[rows, high] += part
+    return torch.from_numpy(matrix)
+
+
+def _taps(n_in: int, n_out: int) -> tuple[_Indices, _Indices, NDArray[np.float64]]:
+    """For each output sample the two input samples it lies between, and its share of the second."""
+    centre = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
+    low = np.floor(centre).astype(np.int64)
+    return low, (low + 1).clip(max=n_in - 1), centre - low
 
 
 @lru_cache(maxsize=256)
@@ -110,17 +119,39 @@ def min_max(maps: Tensor, window: int) -> Tensor:
     return torch.where(flat, 0.0, (maps - low) / span)
 
 
-@lru_cache(maxsize=8192)
 def _footprint(
     source: int, scaled: int, first: int, window: int, map_size: int, device: torch.device
 ) -> _Footprint:
-    matrix = resize_matrix(scaled, source)[:, first : first + window]
-    touched = matrix.any(1).nonzero().flatten()
+    """The product of both interpolations, from its at most four samples a row."""
+    below, above, share = _taps(scaled, source)
+    low, high, part = _taps(map_size, window)
+    touched = ((above >= first) & (below < first + window)).nonzero()[0]
     if not len(touched):  # a source of a few pixels samples so sparsely that it misses the window
         return _Footprint(0, 0, torch.zeros(0, map_size, device=device))
     start, stop = int(touched[0]), int(touched[-1]) + 1
-    full = matrix[start:stop] @ resize_matrix(map_size, window)
-    return _Footprint(start, stop, full.float().to(device))
+    matrix = np.zeros((stop - start, map_size))
+    for pixel, weight in ((below, 1 - share), (above, share)):
+        place = pixel[start:stop] - first
+        rows = ((place >= 0) & (place < window)).nonzero()[0]  # outside, the canvas is zero
+        at, by = place[rows], weight[start:stop][rows]
+        matrix[rows, low[at]] += by * (1 - part[at])
+        matrix[rows, high[at]] += by * part[at]
+    return _Footprint(start, stop, torch.tensor(matrix, dtype=torch.float32, device=device))
+
+
+_footprint_of_small = lru_cache(maxsize=256)(_footprint)  # more than the windows of one image
+
+
+def _footprints(
+    window: Window, size: tuple[int, int], side: int, map_: Tensor
+) -> tuple[_Footprint, _Footprint]:
+    """Footprints of a window of ``side`` pixels along both axes of the source image."""
+    # those of maps as large as the window would fill the memory
+    make = _footprint_of_small if max(map_.shape) <= _SMALL else _footprint
+    return (
+        make(size[0], window.grid.height, window.top, side, map_.shape[0], map_.device),
+        make(size[1], window.grid.width, window.left, side, map_.shape[1], map_.device),
+    )
 
 
 def channel_weights(scores: Tensor, config: SESSConfig) -> Tensor:
@@ -170,10 +201,7 @@ def fuse(
     fused = weighted.new_zeros(height, width)
     counted = weighted.new_zeros(height, width) if config.fusion == "mean" else None
     for map_, window in zip(weighted, windows, strict=True):
-        place = (config.window_size, map_.shape[0], map_.device)
-        y = _footprint(height, window.grid.height, window.top, *place)
-        place = (config.window_size, map_.shape[1], map_.device)
-        x = _footprint(width, window.grid.width, window.left, *place)
+        y, x = _footprints(window, size, config.window_size, map_)
         calibrated = y.matrix @ map_ @ x.matrix.T
         inside = slice(y.start, y.stop), slice(x.start, x.stop)
         above = calibrated > config.theta

@@ -17,7 +17,8 @@ class PatchSaliency:
         window: Its window there in pixels, ``xyxy``.
         box: The same window in pixels of the image, ``xyxy``.
         score: Probability of the class in the patch.
-        map: (h, w) map of the base method in [0, 1], at the size that the method gives.
+        map: (h, w) map of the base method at the size that the method gives, normalised so that
+            it spans 0 to 1 once it is enlarged to the window.
     """
 
     scale: int

@@ -38,6 +38,10 @@ class EncodeWorker:
         for row in rows:
             for target in row["targets"]:
                 self._store(row["image_id"], target)
+                for patch in target["patches"] or ():
+                    values = decode_map(patch["map"], "float32", patch["map_shape"])
+                    patch["map"] = encode_map(values, self._map_dtype)
+                    patch["map_dtype"] = self._map_dtype
         return pa.Table.from_pylist(rows, RESULT_SCHEMA)
 
     def _store(self, image_id: str, target: dict[str, Any]) -> None:

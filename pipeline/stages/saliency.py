@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.config import RunConfig
 from pipeline.records import FAILED, OK, RESULT_SCHEMA
-from sess_kernels import SESS, Backbone, ClassSaliency
+from sess_kernels import SESS, Backbone, ClassSaliency, PatchSaliency
 from sess_kernels.errors import one_line
 from sess_kernels.windows import count
 
@@ -38,6 +39,7 @@ class SaliencyWorker:
         )
         self._threads = config.threads
         self._top_k = config.top_k
+        self._keep_patches = config.keep_patches
         self.device = backbone.device.type
         self.batch_size = self._sess.batch_size
 
@@ -56,7 +58,7 @@ class SaliencyWorker:
     ) -> list[list[ClassSaliency] | Exception]:
         """Maps of each image; an image that fails does not take the others with it."""
         try:
-            return list(self._sess(images, labels, self._top_k))
+            return list(self._sess(images, labels, self._top_k, self._keep_patches))
         except Exception as error:
             if len(images) == 1:
                 return [error]
@@ -73,6 +75,9 @@ class SaliencyWorker:
         backbone = self._sess.backbone
         patches = count(row["height"], row["width"], self._sess.config, backbone.input_size)
         targets = [_target(one, backbone.class_names[one.class_index]) for one in found]
+        if self._keep_patches:
+            for target, one in zip(targets, found, strict=True):
+                target["patches"] = [_patch(patch) for patch in one.patches]
         return shared | {"status": OK, "error": None, "n_patches": patches, "targets": targets}
 
 
@@ -81,13 +86,21 @@ def _pixels(row: dict[str, Any]) -> Pixels:
 
 
 def _target(one: ClassSaliency, class_name: str) -> dict[str, Any]:
-    values = one.map.cpu().numpy().astype("<f4", copy=False)
-    return {
+    stored = _stored(one.map)
+    return stored | {
         "class_index": one.class_index,
         "class_name": class_name,
         "score": one.score,
         "n_kept": one.n_kept,
-        "map": {"bytes": values.tobytes(), "path": None},
-        "map_dtype": "float32",
-        "map_shape": list(values.shape),
+        "map": {"bytes": stored["map"], "path": None},
     }
+
+
+def _patch(patch: PatchSaliency) -> dict[str, Any]:
+    names = ("scale", "scaled_size", "window", "box", "score")
+    return {name: getattr(patch, name) for name in names} | _stored(patch.map.clamp(0, 1))
+
+
+def _stored(map_: Tensor) -> dict[str, Any]:
+    values = map_.cpu().numpy().astype("<f4", copy=False)
+    return {"map": values.tobytes(), "map_dtype": "float32", "map_shape": list(values.shape)}
