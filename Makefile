@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= sess-demo
+BENCH ?= sess-bench.json
 
 .PHONY: demo test check format bench bench-engines clean
 
@@ -28,8 +29,8 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed  ## SESS beside its own bare forwards
-	$(BIN)/sess bench
+bench: $(VENV)/.installed  ## SESS beside its forwards, other libraries, the passes of its methods
+	$(BIN)/sess bench --backbone lite0 torchvision/resnet50 --out $(BENCH)
 
 bench-engines: $(VENV)/.installed  ## engine ray beside engine local
 	$(BIN)/sess bench --what engines --images 60 --repeats 3

@@ -24,12 +24,15 @@ from sess_kernels.config import SESSConfig
 from sess_kernels.packing import Span
 from sess_kernels.patches import extract
 from sess_kernels.prefilter import pre_filter, top_classes
+from sess_kernels.saliency.base import BaseMethod, GradientMethod
 
 PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name, and the type that patches are scored in where it is not float32."""
 
-MARGIN = 0.1  # of all patches of an image: those behind the kept ones that float32 scores too
-MAX_REPEATED = 0.5  # share of the patches; above it scoring twice takes longer than once in float32
+MARGIN = 0.05  # of all patches of an image: those behind the kept ones that float32 scores too
+MAX_REPEATED = (
+    0.35  # share of the patches; above it scoring twice takes longer than once in float32
+)
 
 
 class Scored(NamedTuple):
@@ -40,12 +43,15 @@ class Scored(NamedTuple):
         features: (P, ...) output of the target layer on the device.
         scores: (P, classes) probabilities on the CPU; -1 in a patch that cannot be kept.
         classes: The classes of each image.
+        maps: (P, h, w) map of each patch for the first class of its image, if the method gave it
+            with the scores.
     """
 
     images: Tensor
     features: Tensor
     scores: Tensor
     classes: list[Sequence[int]]
+    maps: Tensor | None
 
 
 class PatchScorer:
@@ -55,7 +61,7 @@ class PatchScorer:
         backbone: The classifier.
         config: Settings of SESS, with the window size set.
         batch_size: Patches of a device batch.
-        keep_images: Keep the patches for a method that needs them.
+        method: The base method that the patches are scored for.
         precision: A key of ``PRECISIONS``.
 
     Attributes:
@@ -67,14 +73,16 @@ class PatchScorer:
         backbone: Backbone,
         config: SESSConfig,
         batch_size: int,
-        keep_images: bool = False,
+        method: BaseMethod,
         precision: str = "fp32",
     ) -> None:
         assert config.window_size is not None
         self.backbone, self.config, self.batch_size = backbone, config, batch_size
         self.window: int = config.window_size
         self._fast = precision == "fast" and _pays(config)
-        self._keep = keep_images or self._fast
+        self._keep = method.needs_images or self._fast
+        keeps_all = not config.pre_filter_ratio and precision in ("fp32", "fast")
+        self._method = method if isinstance(method, GradientMethod) and keeps_all else None
         self._dtype = PRECISIONS[precision] if self._fast or precision != "fast" else None
         self._first = backbone if self._dtype is None else copy.deepcopy(backbone).to(self._dtype)
         self._image_shape = (3, backbone.input_size, backbone.input_size)
@@ -99,7 +107,11 @@ class PatchScorer:
             top_k: Classes to take where none are given.
         """
         self._reserve(spans[-1].stop)
-        scores = self._score_all(images, spans)
+        maps = None
+        if self._method and all(given):
+            scores, maps = self._explain_all(self._method, images, spans, given)
+        else:
+            scores = self._score_all(images, spans)
         if self._fast:
             rough, scores = scores, torch.full_like(scores, -1)
             rows = torch.arange(len(scores))
@@ -112,25 +124,57 @@ class PatchScorer:
             self._score_again(self._hopeful(spans, classes, rough), scores)
         total = len(scores)
         kept = self._images[: total if self._keep else 0]
-        return Scored(kept, self._features[:total], scores, classes)
+        return Scored(kept, self._features[:total], scores, classes, maps)
+
+    @property
+    def fixed_batch(self) -> Tensor:
+        """Patches (batch_size, 3, S, S) as the network gets them, whatever they show."""
+        return self._images[: self.batch_size]
 
     def floor(self, n_batches: int) -> None:
         """As many bare forwards of the fixed batch, what a benchmark compares with."""
         for _ in range(n_batches):
-            self.backbone(self._images[: self.batch_size])
+            self.backbone(self.fixed_batch)
 
     def _score_all(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Tensor:
-        total, size, slots = spans[-1].stop, self.batch_size, len(self._images)
         found = []
+        for first, batch in self._batches(images, spans):
+            features, logits = self._first(batch.to(self._dtype))
+            self._features[first : first + self.batch_size] = features
+            found.append(self.backbone.scores(logits))
+        return torch.cat(found)[: spans[-1].stop].cpu()
+
+    def _explain_all(
+        self,
+        method: GradientMethod,
+        images: Sequence[Tensor],
+        spans: Sequence[Span],
+        given: Sequence[Sequence[int] | None],
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of all patches and their maps for the first class of their image, in one pass."""
+        firsts = [indices[0] for indices in given if indices]
+        lengths = torch.tensor([span.stop - span.first for span in spans])
+        wanted = torch.tensor(firsts).repeat_interleave(lengths)
+        rows = torch.arange(self.batch_size)
+        scores, maps = [], []
+        for first, batch in self._batches(images, spans):
+            classes = wanted[(first + rows).clamp_max(len(wanted) - 1)].to(batch.device)
+            found, logits = method.differentiate(self.backbone, batch, classes)
+            maps.append(found)
+            scores.append(self.backbone.scores(logits))
+        total = len(wanted)
+        return torch.cat(scores)[:total].cpu(), torch.cat(maps)[:total]
+
+    def _batches(
+        self, images: Sequence[Tensor], spans: Sequence[Span]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Full device batches of the patches of a group, each with the number of its first one."""
+        total, size, slots = spans[-1].stop, self.batch_size, len(self._images)
         for number, patch in enumerate(self._patches(images, spans), start=1):
             self._images[(number - 1) % slots] = patch
             if number % size == 0 or number == total:
                 first = (number - 1) // size * size
-                batch = slice(first % slots, first % slots + size)
-                features, logits = self._first(self._images[batch].to(self._dtype))
-                self._features[first : first + size] = features
-                found.append(self.backbone.scores(logits))
-        return torch.cat(found)[:total].cpu()
+                yield first, self._images[first % slots : first % slots + size]
 
     def _score_again(self, rows: Tensor, scores: Tensor) -> None:
         """Features and scores of some patches in float32, in full device batches."""
@@ -168,7 +212,8 @@ class PatchScorer:
             self._images = self._empty(rows, self._image_shape).zero_()
 
     def _empty(self, rows: int, shape: tuple[int, ...]) -> Tensor:
-        layout = torch.channels_last if len(shape) == 3 else torch.contiguous_format
+        planes = len(shape) == 3 and shape[1] == shape[2]  # else tokens, or channels last already
+        layout = torch.channels_last if planes else torch.contiguous_format
         return torch.empty((rows, *shape), device=self.backbone.device, memory_format=layout)
 
     def _patches(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Iterator[Tensor]:

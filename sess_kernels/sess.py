@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +31,7 @@ class _Job(NamedTuple):
     span: Span
     class_index: int
     kept: Tensor  # (n,) patches of the group that the pre-filter left
+    maps: Tensor | None  # of these patches, if they came with the scores
 
 
 class SESS:
@@ -75,7 +76,7 @@ class SESS:
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
         self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
         self.score = PatchScorer(
-            self.backbone, self.config, self.batch_size, self.method.needs_images, precision
+            self.backbone, self.config, self.batch_size, self.method, precision
         )
 
     @exact_fp32()
@@ -120,9 +121,9 @@ class SESS:
         self, spans: Sequence[Span], scored: Scored, keep_patches: bool
     ) -> list[list[ClassSaliency]]:
         jobs = [
-            _Job(span, index, self._kept(span, scored.scores[:, index]))
+            self._job(span, index, scored, is_first=number == 0)
             for span, classes in zip(spans, scored.classes, strict=True)
-            for index in classes
+            for number, index in enumerate(classes)
         ]
         maps = self._maps(jobs, scored)
         found: dict[int, list[ClassSaliency]] = {span.first: [] for span in spans}
@@ -130,18 +131,24 @@ class SESS:
             found[job.span.first].append(self._fuse(job, part, scored.scores, keep_patches))
         return list(found.values())
 
-    def _kept(self, span: Span, scores: Tensor) -> Tensor:
-        return span.first + pre_filter(scores[span.first : span.stop], self.config)
+    def _job(self, span: Span, class_index: int, scored: Scored, *, is_first: bool) -> _Job:
+        patches = slice(span.first, span.stop)
+        kept = span.first + pre_filter(scored.scores[patches, class_index], self.config)
+        done = scored.maps[patches] if scored.maps is not None and is_first else None
+        return _Job(span, class_index, kept, done)
 
-    def _maps(self, jobs: Sequence[_Job], scored: Scored) -> Sequence[Tensor]:
+    def _maps(self, jobs: Sequence[_Job], scored: Scored) -> Iterator[Tensor]:
         """The normalised maps of the kept patches of each job."""
-        if not jobs:
-            return ()
-        patches = torch.cat([job.kept for job in jobs])
-        classes = torch.cat([torch.full((len(job.kept),), job.class_index) for job in jobs])
-        query = Query(scored.images, scored.features, patches, classes, self.batch_size)
-        maps = self.method(self.backbone, query)
-        return torch.split(self._normalized(maps), [len(job.kept) for job in jobs])
+        asked = [job for job in jobs if job.maps is None]
+        found: Iterator[Tensor] = iter(())
+        if asked:
+            patches = torch.cat([job.kept for job in asked])
+            classes = torch.cat([torch.full((len(job.kept),), job.class_index) for job in asked])
+            query = Query(scored.images, scored.features, patches, classes, self.batch_size)
+            maps = self._normalized(self.method(self.backbone, query))
+            found = iter(torch.split(maps, [len(job.kept) for job in asked]))
+        for job in jobs:
+            yield next(found) if job.maps is None else self._normalized(job.maps)
 
     def _normalized(self, maps: Tensor) -> Tensor:
         """Min-max normalised maps, in batches of the fixed size: a product's bits depend on it."""
@@ -152,7 +159,7 @@ class SESS:
         return torch.cat(parts)[:total]
 
     def _fuse(self, job: _Job, maps: Tensor, scores: Tensor, keep_patches: bool) -> ClassSaliency:
-        span, index, kept = job
+        span, index, kept, _ = job
         found = scores[kept, index]
         windows = windows_of(span.grids)
         chosen = [windows[i - span.first] for i in kept.tolist()]

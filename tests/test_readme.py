@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline import read_maps
+from sess_kernels.saliency import METHODS
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -32,7 +34,7 @@ def here(tmp_path, monkeypatch, draw):
 def test_python_snippets_run(here, capsys):
     assert main(["run", "photos", "--labels", "predicted", "--out", "maps", *_fast()]) == 0
     snippets = [text for language, text in BLOCKS if language == "python"]
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), {})
     printed = capsys.readouterr().out
@@ -52,6 +54,19 @@ def test_commands_run(here, command):
 
 def test_there_are_commands_to_run():
     assert len(COMMANDS) == 3
+
+
+def test_the_page_of_methods_lists_every_one_and_its_options():
+    page = (ROOT / "docs/methods.md").read_text().splitlines()
+    cells = [line.split("|") for line in page if line.startswith("| `")]
+    rows = {name.strip(" `"): options for _, name, _, _, options, _ in cells}
+    assert rows.keys() == METHODS.keys()
+    for name, said in rows.items():
+        options = {field.name: field.default for field in fields(METHODS[name])}
+        assert re.findall(r"`(\w+)`", said) == list(options)
+        for option, default in options.items():
+            if type(default) in (int, float):
+                assert f"`{option}` ({default:g})" in said
 
 
 def _fast(given=()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -12,6 +12,8 @@ from sess_kernels.errors import SessError
 
 Reshape = Callable[[Tensor], Tensor]
 """(N, ...) -> (N, C, h, w); applied to features and to gradients with respect to them."""
+
+_MAX_LEADING = 16  # class, distillation and register tokens; with more it is another layout
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,25 @@ def unchanged(features: Tensor) -> Tensor:
     return features
 
 
+def find_reshape(shape: Sequence[int]) -> Reshape | None:
+    """The reshape transform for features of this shape, given for square images, or None.
+
+    A sequence of tokens is a square map behind at most 16 leading tokens; a map whose sides differ
+    unless its last axis is the channels has them last.
+
+    Example:
+        >>> find_reshape((1, 201, 384)), find_reshape((1, 384, 49)), find_reshape((1, 1000))
+        (Tokens(height=14, width=14), None, None)
+    """
+    if len(shape) == 3 and shape[2] > 1:
+        side = math.isqrt(shape[1])
+        return Tokens(side, side) if shape[1] - side * side <= _MAX_LEADING else None
+    if len(shape) != 4:
+        return None
+    _, first, second, third = shape
+    return channels_first if first == second != third else unchanged
+
+
 def reshape_of(features: Tensor, where: str) -> Reshape:
     """The reshape transform that features of a square image need.
 
@@ -68,13 +89,10 @@ def reshape_of(features: Tensor, where: str) -> Reshape:
         >>> reshape_of(torch.zeros(1, 197, 768), "vit at 'blocks.10'")
         Tokens(height=14, width=14)
     """
-    if features.ndim == 3:
-        side = math.isqrt(features.shape[1])
-        return Tokens(side, side)
-    if features.ndim != 4:
+    found = find_reshape(features.shape)
+    if found is None:
         raise SessError(
             f"{where} gives {tuple(features.shape)}, no feature map (N, C, h, w) and no tokens "
-            "(N, T, C); name another layer or give a reshape"
+            "(N, T, C) of a square map; name another layer or give a reshape"
         )
-    _, first, second, third = features.shape
-    return channels_first if first == second != third else unchanged
+    return found

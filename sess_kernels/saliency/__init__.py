@@ -7,12 +7,51 @@ from dataclasses import fields
 from typing import Any
 
 from sess_kernels.errors import SessError, one_line, unknown
-from sess_kernels.saliency.base import BaseMethod, FeatureMethod, ImageMethod, Query
+from sess_kernels.saliency.adapters import from_captum, from_pytorch_grad_cam, from_torchcam
+from sess_kernels.saliency.augmented_gradcam import AugmentedGradCAM
+from sess_kernels.saliency.base import (
+    BaseMethod,
+    FeatureMethod,
+    GradientMethod,
+    ImageMethod,
+    Query,
+)
 from sess_kernels.saliency.blackbox import BlackBoxMethod, Explain
+from sess_kernels.saliency.cam import CAM
+from sess_kernels.saliency.excitation_backprop import ExcitationBackprop
+from sess_kernels.saliency.extremal_perturbation import ExtremalPerturbation
 from sess_kernels.saliency.gradcam import GradCAM
+from sess_kernels.saliency.gradcam_pp import GradCAMPlusPlus
+from sess_kernels.saliency.gradient import Gradient
+from sess_kernels.saliency.groupcam import GroupCAM
+from sess_kernels.saliency.guided_backprop import GuidedBackprop
+from sess_kernels.saliency.hirescam import HiResCAM
+from sess_kernels.saliency.integrated_gradients import IntegratedGradients
+from sess_kernels.saliency.layercam import LayerCAM
+from sess_kernels.saliency.rise import RISE
+from sess_kernels.saliency.scorecam import ScoreCAM
+from sess_kernels.saliency.smooth_gradcam_pp import SmoothGradCAMPlusPlus
+from sess_kernels.saliency.smoothgrad import SmoothGrad
+from sess_kernels.saliency.xrai import XRAI
 
 METHODS: dict[str, type[BaseMethod]] = {
     "gradcam": GradCAM,
+    "gradcam++": GradCAMPlusPlus,
+    "cam": CAM,
+    "layercam": LayerCAM,
+    "hirescam": HiResCAM,
+    "smooth-gradcam++": SmoothGradCAMPlusPlus,
+    "augmented-gradcam": AugmentedGradCAM,
+    "excitation-backprop": ExcitationBackprop,
+    "groupcam": GroupCAM,
+    "scorecam": ScoreCAM,
+    "rise": RISE,
+    "extremal-perturbation": ExtremalPerturbation,
+    "gradient": Gradient,
+    "guided-backprop": GuidedBackprop,
+    "integrated-gradients": IntegratedGradients,
+    "smoothgrad": SmoothGrad,
+    "xrai": XRAI,
 }
 """Base methods by name."""
 
@@ -40,7 +79,8 @@ def base_method(
         return method if isinstance(method, BaseMethod) else BlackBoxMethod(method)
     if method not in METHODS:
         raise SessError(unknown("method", method, METHODS))
-    kind, options = METHODS[method], options or {}
+    kind = METHODS[method]
+    options = {name.replace("-", "_"): value for name, value in (options or {}).items()}
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for option in options:
         if option not in known:
@@ -57,7 +97,11 @@ __all__ = [
     "BlackBoxMethod",
     "Explain",
     "FeatureMethod",
+    "GradientMethod",
     "ImageMethod",
     "Query",
     "base_method",
+    "from_captum",
+    "from_pytorch_grad_cam",
+    "from_torchcam",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -126,6 +126,23 @@ class ImageMethod(BaseMethod):
         """Maps (N, h, w) of normalised images (N, 3, S, S) and classes ``int64 (N,)``."""
 
 
+class GradientMethod(ImageMethod):
+    """A method of one forward and one backward, whose forward gives the scores too.
+
+    Where every patch is kept that forward is the only one: SESS scores patches with it.
+    """
+
+    def maps(self, backbone: Backbone, images: Tensor, class_index: Tensor) -> Tensor:
+        """Maps (N, S, S), at least zero, not normalised."""
+        return self.differentiate(backbone, images, class_index)[0]
+
+    @abstractmethod
+    def differentiate(
+        self, backbone: Backbone, images: Tensor, class_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Maps (N, S, S) and logits (N, outputs) of images (N, 3, S, S), classes ``int64 (N,)``."""
+
+
 def feature_gradient(backbone: Backbone, features: Tensor, class_index: Tensor) -> Tensor:
     """Gradient of the target with respect to the features, through the head alone.
 
@@ -157,17 +174,35 @@ def feature_gradient(backbone: Backbone, features: Tensor, class_index: Tensor) 
     return backbone.spatial(gradient)
 
 
-def image_gradient(backbone: Backbone, images: Tensor, class_index: Tensor) -> Tensor:
-    """Gradient (N, 3, S, S) of the target with respect to the images (N, 3, S, S).
+def image_gradient(
+    backbone: Backbone,
+    images: Tensor,
+    class_index: Tensor,
+    prepare: Callable[[Tensor], object] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the target with respect to the images, and the logits, of one forward.
+
+    Args:
+        backbone: The classifier.
+        images: Normalised images (N, 3, S, S).
+        class_index: ``int64 (N,)``.
+        prepare: Called with the sum of the targets before the backward pass.
+
+    Returns:
+        Gradient (N, 3, S, S) and logits (N, outputs).
 
     Example:
         >>> from sess_kernels import load_backbone
         >>> images = torch.rand(1, 3, 224, 224)
-        >>> image_gradient(load_backbone("lite0"), images, torch.tensor([7])).shape
-        torch.Size([1, 3, 224, 224])
+        >>> gradient, logits = image_gradient(load_backbone("lite0"), images, torch.tensor([7]))
+        >>> tuple(gradient.shape), tuple(logits.shape)
+        ((1, 3, 224, 224), (1, 1000))
     """
     with torch.enable_grad():
         leaf = images.detach().requires_grad_()
         _, logits = backbone(leaf)
-        [gradient] = torch.autograd.grad(backbone.target(logits, class_index).sum(), leaf)
-    return gradient
+        target = backbone.target(logits, class_index).sum()
+        if prepare:
+            prepare(target)
+        [gradient] = torch.autograd.grad(target, leaf)
+    return gradient, logits.detach()

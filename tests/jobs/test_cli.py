@@ -152,11 +152,28 @@ def test_an_interrupt_exits_130(photo_folder, tmp_path):
     assert done.stderr.startswith("sess: interrupted")
 
 
-def test_kernel_benchmark_measures(said, tmp_path):
-    arguments = ["--scales", 2, "--images", 1, "--repeats", 2, "--out", tmp_path / "b.json"]
-    code, text, _ = said("bench", *arguments)
+@pytest.mark.slow
+def test_benchmarks_measure(said, photo_folder, tmp_path):
+    arguments = ["--scales", 1, "--repeats", 1, "--out", tmp_path / "b.json", "--json"]
+    arguments += ["--source", photo_folder / "sub"]
+    code, text, _ = said(
+        "bench", *arguments, "--what", "forwards", "rivals", "methods", "memory", "precision"
+    )
     assert code == 0
     result = json.loads(text)
     assert result == json.loads((tmp_path / "b.json").read_text())
-    for row in result["rows"]:
-        assert row["sess_over_forward"]["median"] > 0.5
+    rows = {row["what"]: row for row in result["rows"]}
+    whats = " ".join(rows)
+    for word in ("r = 0.99", "five classes", "pytorch-grad-cam", "captum", "torchcam", "Guided-BP"):
+        assert word in whats
+    for row in rows.values():
+        assert row["ratio"]["median"] > 0.3
+    [fusion] = (row for what, row in rows.items() if what.startswith("fusion"))
+    assert 24 < fusion["peak_mb"] < 64
+
+
+def test_the_benchmark_prints_a_table(said):
+    code, text, _ = said("bench", "--what", "memory")
+    assert code == 0
+    assert "fusion of 157 patches at 2000x1500, 12 scales (peak 44.5 MB)" in text
+    assert said("bench", "--what", "speed")[0] == 2

