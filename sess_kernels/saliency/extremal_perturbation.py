@@ -169,6 +169,10 @@ class _Lattice(NamedTuple):
 
     def masks(self, cells: Tensor) -> Tensor:
         """Masks (N, side, side) of the domain from cells (N, 1, cells, cells)."""
+        # one by one: with several threads a softmax's bits depend on the place in the batch
+        return torch.cat([self._mask(one) for one in torch.split(cells, 1)])
+
+    def _mask(self, cells: Tensor) -> Tensor:
         step, around = self.kernel.shape[0], math.isqrt(self.kernel.shape[1])
         near = F.unfold(cells, around, padding=self.padding)[:, :, None]
         blocks = self.cells + 2 * self.padding - around + 1
