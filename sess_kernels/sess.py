@@ -22,6 +22,7 @@ from sess_kernels.scorer import PRECISIONS, PatchScorer, Scored
 from sess_kernels.smooth import smooth
 
 _GROUP_BYTES = 256 * 2**20  # what is kept of the patches that wait for the pre-filter
+_GROUP_BATCHES = 16  # but so many device batches at least: the last of a group is padded
 _DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
 
 
@@ -111,6 +112,8 @@ class SESS:
                 )
         found: list[list[ClassSaliency]] = []
         max_patches = _GROUP_BYTES // self.score.patch_bytes
+        if self.backbone.device.type != "cpu":
+            max_patches = max(max_patches, _GROUP_BATCHES * self.batch_size)
         for spans in groups(tensors, self.config, self.backbone.input_size, max_patches):
             group = slice(len(found), len(found) + len(spans))
             scored = self.score(tensors[group], spans, class_indices[group], top_k)
@@ -227,10 +230,10 @@ def check(backbone: Backbone, method: BaseMethod, precision: str = "fp32") -> No
     """Raise ``SessError`` if this method cannot explain this backbone, or not so.
 
     Example:
-        >>> check(load_backbone("lite0"), base_method("gradcam"), "fp64")
+        >>> check(load_backbone("lite0"), base_method("gradcam"), "half")
         Traceback (most recent call last):
         ...
-        sess_kernels.errors.SessError: unknown precision 'fp64'; did you mean 'fp16' or 'bf16' ...
+        sess_kernels.errors.SessError: unknown precision 'half'; known: fp32, fast, bf16, fp16
     """
     if precision not in PRECISIONS:
         raise SessError(unknown("precision", precision, PRECISIONS))

@@ -54,7 +54,7 @@ def last_feature_map(traced: Traced, input_size: int) -> str:
     order = [node for node in traced.graph.nodes if node in maps]
     open_to_all = bottlenecks(traced.graph)
     for number, node in reversed(list(enumerate(order))):
-        if number < _EARLY * len(order):
+        if number < _EARLY * (len(order) - 1):
             break
         name = maps[node]
         if node not in open_to_all or _is_pooling(traced.model, node):

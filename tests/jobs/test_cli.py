@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -175,5 +176,5 @@ def test_benchmarks_measure(said, photo_folder, tmp_path):
 def test_the_benchmark_prints_a_table(said):
     code, text, _ = said("bench", "--what", "memory")
     assert code == 0
-    assert "fusion of 157 patches at 2000x1500, 12 scales (peak 44.5 MB)" in text
+    assert re.search(r"fusion of 157 patches at 2000x1500, 12 scales \(peak 4\d\.\d MB\)", text)
     assert said("bench", "--what", "speed")[0] == 2

@@ -39,6 +39,13 @@ def test_demo(tmp_path):
     page = tmp_path / "demo" / "report" / "index.html"
     assert done.stdout.rstrip().endswith(f"open {page}")
     text = page.read_text()
-    assert len(re.findall(r'<img src="data:image/jpeg;base64,[^"]{1000}', text)) == 15
-    for words in ("Egyptian cat", "espresso", "photograph", "Grad-CAM", "SESS"):
+    assert len(re.findall(r'<img src="data:image/jpeg;base64,[^"]{1000}', text)) == 20
+    for words in (
+        "Egyptian cat",
+        "espresso",
+        "photograph",
+        "Grad-CAM",
+        "SESS",
+        "patches were kept",
+    ):
         assert words in text
