@@ -17,13 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sess_kernels.config import SESSConfig
+from sess_kernels.interpolation import resize_matrix, taps
 from sess_kernels.windows import Grid
-
-_Indices = NDArray[np.int64]
 
 _SMALL = 64  # side of a map; CAMs are smaller
 _ROUNDING = 1e-6  # of the values: differences below are those of float32 arithmetic
@@ -53,30 +51,6 @@ def windows_of(grids: Sequence[Grid]) -> list[Window]:
         76
     """
     return [Window(grid, top, left) for grid in grids for top in grid.tops for left in grid.lefts]
-
-
-def resize_matrix(n_in: int, n_out: int) -> Tensor:
-    """Bilinear interpolation of ``n_in`` samples to ``n_out``, as a float64 matrix (n_out, n_in).
-
-    Half-pixel centres, no anti-aliasing, as in ``interpolate(align_corners=False)``.
-
-    Example:
-        >>> resize_matrix(2, 4)[1].tolist()
-        [0.75, 0.25]
-    """
-    low, high, part = _taps(n_in, n_out)
-    matrix = np.zeros((n_out, n_in))
-    rows = np.arange(n_out)
-    matrix[rows, low] += 1 - part
-    matrix[rows, high] += part
-    return torch.from_numpy(matrix)
-
-
-def _taps(n_in: int, n_out: int) -> tuple[_Indices, _Indices, NDArray[np.float64]]:
-    """For each output sample the two input samples it lies between, and its share of the second."""
-    centre = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
-    low = np.floor(centre).astype(np.int64)
-    return low, (low + 1).clip(max=n_in - 1), centre - low
 
 
 @lru_cache(maxsize=256)
@@ -123,8 +97,8 @@ def _footprint(
     source: int, scaled: int, first: int, window: int, map_size: int, device: torch.device
 ) -> _Footprint:
     """The product of both interpolations, from its at most four samples a row."""
-    below, above, share = _taps(scaled, source)
-    low, high, part = _taps(map_size, window)
+    below, above, share = taps(scaled, source)
+    low, high, part = taps(map_size, window)
     touched = ((above >= first) & (below < first + window)).nonzero()[0]
     if not len(touched):  # a source of a few pixels samples so sparsely that it misses the window
         return _Footprint(0, 0, torch.zeros(0, map_size, device=device))

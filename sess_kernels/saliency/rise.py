@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
-from sess_kernels.fuse import resize_matrix
+from sess_kernels.interpolation import resize_matrix
 from sess_kernels.saliency.base import BaseMethod, Query
 from sess_kernels.saliency.masking import fixed_batches, logits_of
 
