@@ -73,7 +73,7 @@ class RunConfig(SESSConfig):
     target_layer: str | None = None
     class_groups: str | None = None
     method: str = "gradcam"
-    method_options: dict[str, int | float | str] = field(default_factory=dict)
+    method_options: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     engine: str = "ray"
     address: str | None = None

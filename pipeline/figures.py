@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sess_kernels import PatchSaliency
+from sess_kernels.errors import SessError
 from sess_kernels.patches import resize
 
 Pixels = NDArray[np.uint8]
@@ -21,8 +22,10 @@ _CAPTION = 18  # pixels of height
 
 def overlay(image: Pixels, map_: Map) -> Pixels:
     """The image under its map in colour, ``uint8 (H, W, 3)``."""
-    from matplotlib import colormaps
-
+    try:
+        from matplotlib import colormaps
+    except ImportError as error:
+        raise SessError('pictures need matplotlib: pip install "sess-pipeline[demo]"') from error
     heat = colormaps["turbo"](map_)[..., :3] * 255
     return (image * (1 - _OPACITY) + heat * _OPACITY).astype(np.uint8)
 
@@ -82,5 +85,6 @@ def _cell(small: Image.Image, patch: PatchSaliency) -> Image.Image:
     inside = pixels[top : top + size[0], left : left + size[1]]
     inside[:] = overlay(inside, map_[: inside.shape[0], : inside.shape[1]])
     cell = Image.fromarray(pixels)
-    ImageDraw.Draw(cell).rectangle((left, top, right - 1, bottom - 1), outline=_RED, width=2)
+    edges = (left, top, max(left, right - 1), max(top, bottom - 1))
+    ImageDraw.Draw(cell).rectangle(edges, outline=_RED, width=2)
     return cell

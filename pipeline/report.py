@@ -75,15 +75,18 @@ def write_report(out: str | Path, folder: str | Path) -> Path:
         environment.get_template("report.html").render(
             record=record,
             method=METHODS[config.method].title,
-            rows=_figures(Path(out), config),
+            rows=_figures(Path(out), config, record["resolved"].get("class_groups")),
             failed=[row for row in read_rows(out) if row["error"]],
         )
     )
     return page
 
 
-def _figures(out: Path, config: RunConfig) -> list[dict[str, Any]]:
-    backbone = BackboneSpec.of(config).load()
+def _figures(
+    out: Path, config: RunConfig, groups: dict[str, list[int]] | None
+) -> list[dict[str, Any]]:
+    spec = BackboneSpec(config.backbone, config.weights, config.target_layer, groups)
+    backbone = spec.load()
     method = base_method(config.method, config.method_options)
     uris = {row["image_id"]: row["uri"] for row in read_rows(out)}
     figures = []

@@ -34,9 +34,9 @@ from pipeline.sources import open_source, read_labels
 from pipeline.stages import BackboneSpec
 from pipeline.summary import Summary
 from sess_kernels import Backbone
+from sess_kernels.checks import check
 from sess_kernels.errors import SessError, one_line
 from sess_kernels.saliency import base_method
-from sess_kernels.sess import check
 
 RUN_FILE = "run.json"
 PLAN_FOLDER = "plan"
@@ -78,8 +78,9 @@ def run(
     began = time.perf_counter()
     rows = iter(_rows(source, config))
     method = base_method(config.method, config.method_options)
-    backbone = BackboneSpec.of(config).load()
-    check(backbone, method, config.precision)
+    spec = BackboneSpec.of(config)
+    backbone = spec.load()
+    check(backbone, method, config.precision, config.batch_size)
     folder = Path(out).absolute()
     _check(folder, overwrite)
     planned = _planned(rows, config, backbone)  # faults of the input end the run here
@@ -89,6 +90,7 @@ def run(
     summary = Summary(plan_s=time.perf_counter() - began)
     on_plan(plan)
     record = _record(source, config, backbone, plan)
+    record["resolved"]["class_groups"] = spec.class_groups
     _write_record(folder, record | {"state": "running"})
 
     def count(done: BatchDone) -> None:
@@ -96,7 +98,7 @@ def run(
         on_batch(done)
 
     began = time.perf_counter()
-    engine(config.engine)(Job(config, plan, folder), count)
+    engine(config.engine)(Job(config, spec, plan, folder), count)
     summary.run_s = time.perf_counter() - began
     _count_rows(folder, plan, summary)
     _write_record(folder, record | {"state": "complete", "summary": summary.to_dict()})

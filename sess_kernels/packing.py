@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sess_kernels.config import SESSConfig
 from sess_kernels.windows import Grid, grids
+
+
+def fixed_batches(total: int, size: int) -> Iterator[Tensor]:
+    """Positions 0 to ``total - 1`` in batches of ``size``; the last one repeats its last position.
+
+    Example:
+        >>> [batch.tolist() for batch in fixed_batches(3, 2)]
+        [[0, 1], [2, 2]]
+    """
+    yield from torch.split(torch.arange(-(-total // size) * size).clamp_max(total - 1), size)
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,6 @@ def groups(
         max_patches: Limit of a group; an image with more makes a group of its own.
 
     Example:
-        >>> import torch
         >>> images = [torch.zeros(3, 224, 224)] * 3
         >>> [len(group) for group in groups(images, SESSConfig(scales=2), 224, 10)]
         [2, 1]

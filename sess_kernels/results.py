@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from sess_kernels.fuse import Window
+from sess_kernels.packing import Span
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,27 @@ class ClassSaliency:
     n_kept: int
     map: Tensor
     patches: tuple[PatchSaliency, ...] = ()
+
+
+def patches_of(
+    span: Span, windows: Sequence[Window], side: int, scores: Tensor, maps: Tensor
+) -> tuple[PatchSaliency, ...]:
+    """The kept patches of one map, best score first.
+
+    Args:
+        span: The image.
+        windows: The N windows of the patches.
+        side: Side of the windows in pixels.
+        scores: (N,) score of the class in each patch.
+        maps: (N, h, w), min-max normalised.
+    """
+    found = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        grid, top, left = windows[i]
+        across, down = span.size[1] / grid.width, span.size[0] / grid.height
+        window = (left, top, left + side, top + side)
+        box = (left * across, top * down, window[2] * across, window[3] * down)
+        scaled, scale = (grid.height, grid.width), span.grids.index(grid) + 1
+        map_ = maps[i].cpu().clone()  # off the device, and not the memory of all of them
+        found.append(PatchSaliency(scale, scaled, window, box, scores[i].item(), map_))
+    return tuple(found)

@@ -14,25 +14,24 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
 from sess_kernels.config import SESSConfig
-from sess_kernels.packing import Span
+from sess_kernels.packing import Span, fixed_batches
 from sess_kernels.patches import extract
 from sess_kernels.prefilter import pre_filter, top_classes
-from sess_kernels.saliency.base import BaseMethod, GradientMethod
+from sess_kernels.saliency.base import BaseMethod, GradientMethod, ImageMethod
 
 PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name, and the type that patches are scored in where it is not float32."""
 
 MARGIN = 0.05  # of all patches of an image: those behind the kept ones that float32 scores too
-MAX_REPEATED = (
-    0.35  # share of the patches; above it scoring twice takes longer than once in float32
-)
+MAX_REPEATED = 0.35  # share of the patches; above it scoring twice saves too little
+_ROUNDING = 1e-9
 
 
 class Scored(NamedTuple):
@@ -82,7 +81,7 @@ class PatchScorer:
         self._fast = precision == "fast" and _pays(config)
         self._keep = method.needs_images or self._fast
         keeps_all = not config.pre_filter_ratio and precision in ("fp32", "fast")
-        self._method = method if isinstance(method, GradientMethod) and keeps_all else None
+        self._method = method if keeps_all and _in_one_pass(method) else None
         self._dtype = PRECISIONS[precision] if self._fast or precision != "fast" else None
         self._first = backbone if self._dtype is None else copy.deepcopy(backbone).to(self._dtype)
         self._image_shape = (3, backbone.input_size, backbone.input_size)
@@ -139,10 +138,19 @@ class PatchScorer:
     def _score_all(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Tensor:
         found = []
         for first, batch in self._batches(images, spans):
-            features, logits = self._first(batch.to(self._dtype))
+            features, logits = self._forward(batch.to(self._dtype))
             self._features[first : first + self.batch_size] = features
             found.append(self.backbone.scores(logits))
         return torch.cat(found)[: spans[-1].stop].cpu()
+
+    def _forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        if self._method is None:
+            found: tuple[Tensor, Tensor] = self._first(batch)
+            return found
+        # as in `_explain_all`: attention takes another path, with other bits, without autograd
+        with torch.enable_grad():
+            features, logits = self._first(batch.detach().requires_grad_())
+        return features.detach(), logits.detach()
 
     def _explain_all(
         self,
@@ -178,16 +186,14 @@ class PatchScorer:
 
     def _score_again(self, rows: Tensor, scores: Tensor) -> None:
         """Features and scores of some patches in float32, in full device batches."""
-        total, size = len(rows), self.batch_size
-        if not total:
-            return
-        padded = rows[torch.arange(-(-total // size) * size).clamp_max(total - 1)]
         found = []
-        for batch in torch.split(padded.to(self._images.device), size):
-            images = self._images[batch].contiguous(memory_format=torch.channels_last)
-            self._features[batch], logits = self.backbone(images)
+        for batch in fixed_batches(len(rows), self.batch_size):
+            patches = rows[batch].to(self._images.device)
+            images = self._images[patches].contiguous(memory_format=torch.channels_last)
+            self._features[patches], logits = self.backbone(images)
             found.append(self.backbone.scores(logits))
-        scores[rows] = torch.cat(found)[:total].cpu()
+        if found:
+            scores[rows] = torch.cat(found)[: len(rows)].cpu()
 
     def _hopeful(
         self, spans: Sequence[Span], classes: Sequence[Sequence[int]], rough: Tensor
@@ -223,4 +229,12 @@ class PatchScorer:
 
 
 def _pays(config: SESSConfig) -> bool:
-    return 1 - config.pre_filter_ratio + MARGIN <= MAX_REPEATED
+    return 1 - config.pre_filter_ratio + MARGIN <= MAX_REPEATED + _ROUNDING
+
+
+def _in_one_pass(method: BaseMethod) -> TypeGuard[GradientMethod]:
+    """Whether the forward of the method may serve as the scoring one, nothing else wanted of it."""
+    if not isinstance(method, GradientMethod):
+        return False
+    kind = type(method)
+    return kind.__call__ is ImageMethod.__call__ and kind.maps is GradientMethod.maps

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sess_kernels.backbones import Backbone, BlackBox, load_backbone
+from sess_kernels.backbones import Backbone, load_backbone
+from sess_kernels.checks import check, check_classes, check_finite
 from sess_kernels.config import SESSConfig
-from sess_kernels.errors import SessError, unknown
-from sess_kernels.fuse import Window, channel_weights, fuse, min_max, rescale, windows_of
+from sess_kernels.fuse import channel_weights, fuse, min_max, rescale, windows_of
 from sess_kernels.images import Image, to_tensor
-from sess_kernels.packing import Span, groups
+from sess_kernels.packing import Span, fixed_batches, groups
 from sess_kernels.precision import exact_fp32
 from sess_kernels.prefilter import pre_filter
-from sess_kernels.results import ClassSaliency, PatchSaliency
+from sess_kernels.results import ClassSaliency, PatchSaliency, patches_of
 from sess_kernels.saliency import BaseMethod, Explain, Query, base_method
-from sess_kernels.scorer import PRECISIONS, PatchScorer, Scored
+from sess_kernels.scorer import PatchScorer, Scored
 from sess_kernels.smooth import smooth
 
 _GROUP_BYTES = 256 * 2**20  # what is kept of the patches that wait for the pre-filter
@@ -73,9 +73,10 @@ class SESS:
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.method = base_method(method, method_options)
-        check(self.backbone, self.method, precision)
+        check(self.backbone, self.method, precision, batch_size)
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
-        self.batch_size = batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
+        default = self.backbone.batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
+        self.batch_size = batch_size or default
         self.score = PatchScorer(
             self.backbone, self.config, self.batch_size, self.method, precision
         )
@@ -103,13 +104,10 @@ class SESS:
 
         Raises:
             ValueError: If an image has another shape, or a class is out of range.
+            SessError: If scores or maps are not finite.
         """
         tensors = [to_tensor(image) for image in images]
-        for index in {index for given in class_indices for index in given or ()}:
-            if not 0 <= index < self.backbone.n_classes:
-                raise ValueError(
-                    f"Expected classes of 0 to {self.backbone.n_classes - 1} but got {index}"
-                )
+        check_classes(len(tensors), class_indices, self.backbone.n_classes)
         found: list[list[ClassSaliency]] = []
         max_patches = _GROUP_BYTES // self.score.patch_bytes
         if self.backbone.device.type != "cpu":
@@ -117,6 +115,7 @@ class SESS:
         for spans in groups(tensors, self.config, self.backbone.input_size, max_patches):
             group = slice(len(found), len(found) + len(spans))
             scored = self.score(tensors[group], spans, class_indices[group], top_k)
+            check_finite(scored.scores, f"scores of {self.backbone.name}")
             found += self._explain(spans, scored, keep_patches)
         return found
 
@@ -128,11 +127,23 @@ class SESS:
             for span, classes in zip(spans, scored.classes, strict=True)
             for number, index in enumerate(classes)
         ]
-        maps = self._maps(jobs, scored)
         found: dict[int, list[ClassSaliency]] = {span.first: [] for span in spans}
-        for job, part in zip(jobs, maps, strict=True):
-            found[job.span.first].append(self._fuse(job, part, scored.scores, keep_patches))
+        for some in self._together(jobs):
+            for job, part in zip(some, self._maps(some, scored), strict=True):
+                found[job.span.first].append(self._fuse(job, part, scored.scores, keep_patches))
         return list(found.values())
+
+    def _together(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+        """Jobs in order, together while their maps fit: they may be as large as the patches."""
+        limit = max(1, _GROUP_BYTES // (4 * self.backbone.input_size**2))
+        some: list[_Job] = []
+        for job in jobs:
+            if some and sum(len(one.kept) for one in (*some, job)) > limit:
+                yield some
+                some = []
+            some.append(job)
+        if some:
+            yield some
 
     def _job(self, span: Span, class_index: int, scored: Scored, *, is_first: bool) -> _Job:
         patches = slice(span.first, span.stop)
@@ -156,10 +167,11 @@ class SESS:
     def _normalized(self, maps: Tensor) -> Tensor:
         """Min-max normalised maps, in batches of the fixed size: a product's bits depend on it."""
         assert self.config.window_size is not None
-        size, total = self.batch_size, len(maps)
-        rows = torch.arange(-(-total // size) * size, device=maps.device).clamp_max(total - 1)
-        parts = [min_max(maps[batch], self.config.window_size) for batch in torch.split(rows, size)]
-        return torch.cat(parts)[:total]
+        check_finite(maps, f"maps of {self.method.title}")
+        for batch in fixed_batches(len(maps), self.batch_size):
+            rows = batch.to(maps.device)
+            maps[rows] = min_max(maps[rows], self.config.window_size)
+        return maps
 
     def _fuse(self, job: _Job, maps: Tensor, scores: Tensor, keep_patches: bool) -> ClassSaliency:
         span, index, kept, _ = job
@@ -172,23 +184,10 @@ class SESS:
         if self.config.smooth:
             fused = smooth(fused)
         score = scores[span.first_scale, index].mean().item()
-        patches = self._patches(span, chosen, found, maps) if keep_patches else ()
+        patches: tuple[PatchSaliency, ...] = ()
+        if keep_patches:
+            patches = patches_of(span, chosen, self.config.window_size or 0, found, maps)
         return ClassSaliency(index, score, len(kept), fused, patches)
-
-    def _patches(
-        self, span: Span, windows: Sequence[Window], scores: Tensor, maps: Tensor
-    ) -> tuple[PatchSaliency, ...]:
-        assert self.config.window_size is not None
-        side = self.config.window_size
-        found = []
-        for i in scores.argsort(descending=True, stable=True).tolist():
-            grid, top, left = windows[i]
-            window = (left, top, left + side, top + side)
-            across, down = span.size[1] / grid.width, span.size[0] / grid.height
-            box = (left * across, top * down, window[2] * across, window[3] * down)
-            size, scale = (grid.height, grid.width), span.grids.index(grid) + 1
-            found.append(PatchSaliency(scale, size, window, box, scores[i].item(), maps[i].clone()))
-        return tuple(found)
 
 
 def sess(
@@ -224,25 +223,3 @@ def sess(
     [found] = SESS(backbone, method, config)([image], [classes])
     maps = torch.stack([one.map for one in found])
     return maps[0] if isinstance(class_index, int) else maps
-
-
-def check(backbone: Backbone, method: BaseMethod, precision: str = "fp32") -> None:
-    """Raise ``SessError`` if this method cannot explain this backbone, or not so.
-
-    Example:
-        >>> check(load_backbone("lite0"), base_method("gradcam"), "half")
-        Traceback (most recent call last):
-        ...
-        sess_kernels.errors.SessError: unknown precision 'half'; known: fp32, fast, bf16, fp16
-    """
-    if precision not in PRECISIONS:
-        raise SessError(unknown("precision", precision, PRECISIONS))
-    if isinstance(backbone, BlackBox):
-        if method.needs_network:
-            raise SessError(
-                f"{method.title} looks into the network but {backbone.name} is a black box; "
-                "use rise or a callable"
-            )
-        if precision != "fp32":
-            raise SessError(f"{backbone.name} is a black box; its precision is its own, use fp32")
-    method.check(backbone)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from sess_kernels import SESS, load_backbone
+from sess_kernels.errors import SessError
 from sess_kernels.precision import exact_fp32
 from sess_kernels.windows import count
 
@@ -81,10 +82,12 @@ def plain_model(name: str) -> nn.Module:
         import torchvision
 
         model: nn.Module = torchvision.models.get_model(rest, weights=None)
-    else:
+    elif library in ("timm", "lite0"):
         import timm
 
         model = timm.create_model(rest or "tf_efficientnet_lite0")
+    else:
+        raise SessError(f"{name} has no plain form to compare with; take torchvision or timm")
     return model.eval().requires_grad_(False)
 
 

@@ -22,15 +22,19 @@ def rivals(setting: Setting) -> list[Row]:
     images, n_patches, size = setting.drawn(), setting.patches(explain), explain.batch_size
     side = explain.backbone.input_size
     patches = torch.randn(-(-n_patches // size) * size, 3, side, side, device=setting.device)
-    model = plain_model(setting.backbone).to(setting.device)
-    layer = model.get_submodule(explain.backbone.target_layer)
+
+    def fresh() -> torch.nn.Module:  # a library's hooks stay on its model and cost the others
+        return plain_model(setting.backbone).to(setting.device)
+
     calls: dict[str, Callable[[], object]] = {
         "floor": bare(explain, n_patches),
         "SESS, whole": partial(explain, images, [[_CLASS]] * len(images)),
-        "plain model, forward alone": partial(_in_batches, patches, size, partial(_plain, model)),
+        "plain model, forward alone": partial(_in_batches, patches, size, partial(_plain, fresh())),
     }
     for name, make in _LIBRARIES.items():
         try:
+            model = fresh()
+            layer = model.get_submodule(explain.backbone.target_layer)
             calls[name] = partial(_in_batches, patches, size, make(model, layer))
         except ImportError:
             continue  # the rest of the table stands without it

@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 from pipeline.config import RunConfig
 from pipeline.records import FAILED
 from pipeline.scheduler import Plan
-from pipeline.stages import SaliencyWorker
+from pipeline.stages import BackboneSpec, SaliencyWorker
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its settings, its plan, and where its output goes."""
+    """One run: its settings, its backbone, its plan, and where its output goes."""
 
     config: RunConfig
+    backbone: BackboneSpec
     plan: Plan
     out: Path
 

@@ -16,7 +16,7 @@ from pipeline.engines.base import Job, OnBatch, timed
 from pipeline.files import atomic_write
 from pipeline.read import MAPS_FOLDER
 from pipeline.sinks import EncodeWorker
-from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
+from pipeline.stages import DecodeWorker, SaliencyWorker
 from sess_kernels.errors import SessError
 
 _ROWS_PER_BATCH = 16  # between two of them a run can be interrupted
@@ -73,7 +73,7 @@ def _explain(
 
 def _load_workers(job: Job) -> list[SaliencyWorker]:
     """One worker for each core, or each GPU, sharing one backbone a device."""
-    config, spec = job.config, BackboneSpec.of(job.config)
+    config, spec = job.config, job.backbone
     on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     if on_gpu and not torch.cuda.is_available():
         raise SessError("device is cuda but torch sees none here; use --device cpu")

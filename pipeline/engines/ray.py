@@ -52,8 +52,8 @@ class _Tally:
 class _SaliencyActor:
     """A saliency worker that lives in an actor and loads its backbone there, once."""
 
-    def __init__(self, config: RunConfig, device: str, tally: Any) -> None:
-        self._worker = SaliencyWorker(BackboneSpec.of(config).load(device), config)
+    def __init__(self, backbone: BackboneSpec, config: RunConfig, device: str, tally: Any) -> None:
+        self._worker = SaliencyWorker(backbone.load(device), config)
         self._tally = tally
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
@@ -114,7 +114,7 @@ def _dataset(job: Job, tally: Any) -> ray.data.Dataset:
     decoded = planned.map_batches(DecodeWorker, **helpers)
     results = decoded.map_batches(
         _SaliencyActor,
-        fn_constructor_args=(config, device, tally),
+        fn_constructor_args=(job.backbone, config, device, tally),
         batch_format="pyarrow",
         # a block is a batch; with GPUs Ray Data wants a number, and gathers blocks to reach it
         batch_size=rows_per_shard if "num_gpus" in resources else None,

@@ -22,31 +22,36 @@ class BackboneSpec:
         name: As in ``sess_kernels.load_backbone``.
         weights: File with a state dict, or ``None`` for the published weights.
         target_layer: Layer to explain, or ``None`` for the last feature map before pooling.
-        class_groups: JSON file of class groups, or ``None``.
+        class_groups: Outputs of each class, or ``None``: what the file said when the run began.
     """
 
     name: str = "lite0"
     weights: str | None = None
     target_layer: str | None = None
-    class_groups: str | None = None
+    class_groups: dict[str, list[int]] | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> BackboneSpec:
-        """The backbone that a run asks for."""
-        return cls(config.backbone, config.weights, config.target_layer, config.class_groups)
+        """The backbone that a run asks for.
+
+        Raises:
+            SessError: If the file of class groups is missing or holds something else.
+        """
+        groups = read_class_groups(config.class_groups) if config.class_groups else None
+        return cls(config.backbone, config.weights, config.target_layer, groups)
 
     def load(self, device: str = "cpu") -> Backbone:
         """Load the backbone.
 
         Raises:
-            SessError: If a name is unknown, or weights or groups are missing or do not fit.
+            SessError: If a name is unknown, weights are missing, or these or groups do not fit.
         """
         state_dict = _read_state_dict(self.weights) if self.weights else None
         backbone = load_backbone(
             self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
         )
         if self.class_groups:
-            backbone.group_classes(read_class_groups(self.class_groups))
+            backbone.group_classes(self.class_groups)
         return backbone
 
 

@@ -63,6 +63,8 @@ class Backbone(nn.Module):
 
     pooled_weight: Tensor | None
     """Weight (outputs, channels) of the linear layer if the head is average pooling + linear."""
+    batch_size: int | None = None
+    """Patches of a device batch where the classifier takes no other number."""
     groups: Tensor | None
     """(classes, outputs) with a one for every output of a class, if classes were grouped."""
 
@@ -107,7 +109,7 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.parameters()).device
+        return next(self.parameters(), torch.empty(0)).device
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, ...) of the target layer and logits (N, outputs) of (N, 3, H, W)."""

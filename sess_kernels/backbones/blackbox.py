@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sess_kernels.backbones.base import Backbone, Preprocessing
-from sess_kernels.errors import SessError
+from sess_kernels.errors import SessError, one_line
+
+_ROUNDING = 1e-2  # of a sum of probabilities; half precision loses that much
 
 Classify = Callable[[Any], Any]
 """Images (N, 3, S, S) to logits or probabilities (N, classes), as NumPy arrays or tensors."""
@@ -28,9 +30,11 @@ class BlackBox(Backbone):
         class_names: One name for each class; the index as text if not given.
         gives: ``"logits"``, or ``"probabilities"`` that sum to 1.
         arrays: Call it with NumPy arrays; with tensors if False.
+        batch_size: Images of every call, where the classifier takes no other number.
 
     Raises:
-        SessError: If the first call does not give one row for each image.
+        SessError: If a call fails, does not give one row for each image, or gives probabilities
+            that are none.
 
     Example:
         >>> import numpy as np
@@ -51,6 +55,7 @@ class BlackBox(Backbone):
         class_names: Sequence[str] | None = None,
         gives: Literal["logits", "probabilities"] = "logits",
         arrays: bool = True,
+        batch_size: int | None = None,
     ) -> None:
         nn.Module.__init__(self)  # there is no network to split
         self.name, self.target_layer = name, ""
@@ -60,8 +65,8 @@ class BlackBox(Backbone):
         self.register_buffer("_place", torch.empty(0), persistent=False)
         self.register_buffer("pooled_weight", None, persistent=False)
         self.register_buffer("groups", None, persistent=False)
-        size = self.input_size
-        self.n_classes = int(self(torch.zeros(2, 3, size, size))[1].shape[1])
+        self.batch_size, size = batch_size, self.input_size
+        self.n_classes = int(self(torch.zeros(batch_size or 2, 3, size, size))[1].shape[1])
         names = class_names if class_names and len(class_names) == self.n_classes else None
         self.class_names = tuple(names or map(str, range(self.n_classes)))
 
@@ -73,13 +78,21 @@ class BlackBox(Backbone):
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """No features (N, 0) and the logits (N, classes) of (N, 3, S, S)."""
         given = patches.contiguous()
-        found = self._classify(given.cpu().numpy() if self._arrays else given)
-        logits = torch.as_tensor(found, dtype=torch.float32, device=patches.device)
+        try:
+            found = self._classify(given.cpu().numpy() if self._arrays else given)
+            logits = torch.as_tensor(found, dtype=torch.float32, device=patches.device)
+        except Exception as error:  # it is the user's, and may raise anything
+            raise SessError(f"{self.name} failed: {one_line(error)[:240]}") from error
         if logits.ndim != 2 or len(logits) != len(patches):
             raise SessError(
                 f"{self.name} must give one row of classes for each of {len(patches)} images "
                 f"but gave {tuple(logits.shape)}"
             )
         if self._gives == "probabilities":
+            if bool((logits < 0).any() | ((logits.sum(1) - 1).abs() > _ROUNDING).any()):
+                raise SessError(
+                    f'{self.name} must give probabilities that sum to 1; say gives="logits" '
+                    "if they are scores of another kind"
+                )
             logits = logits.log()
         return patches.new_empty(len(patches), 0), logits

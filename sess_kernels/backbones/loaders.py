@@ -152,8 +152,8 @@ def _user_backbone(name: str, target_layer: str | None, state_dict: StateDict | 
     module_name, _, attribute = name.partition(":")
     try:
         made = getattr(importlib.import_module(module_name), attribute)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise SessError(f"backbone {name!r} cannot be made: {one_line(error)}") from error
+    except Exception as error:  # it is the user's, and may raise anything
+        raise SessError(f"backbone {name!r} cannot be made: {one_line(error)[:240]}") from error
     if isinstance(made, Backbone):
         if target_layer or state_dict is not None:
             raise SessError(f"backbone {name!r} is split already; set layer and weights there")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from sess_kernels.errors import SessError, one_line, unknown
@@ -28,6 +27,7 @@ from sess_kernels.saliency.guided_backprop import GuidedBackprop
 from sess_kernels.saliency.hirescam import HiResCAM
 from sess_kernels.saliency.integrated_gradients import IntegratedGradients
 from sess_kernels.saliency.layercam import LayerCAM
+from sess_kernels.saliency.options import read_options
 from sess_kernels.saliency.rise import RISE
 from sess_kernels.saliency.scorecam import ScoreCAM
 from sess_kernels.saliency.smooth_gradcam_pp import SmoothGradCAMPlusPlus
@@ -73,6 +73,8 @@ def base_method(
         >>> base_method("gradcam").title
         'Grad-CAM'
     """
+    if isinstance(method, type):
+        raise SessError(f"method must be an object but is the class {method.__name__}; call it")
     if not isinstance(method, str):
         if options:
             raise SessError("options go with the name of a method; set them on the object")
@@ -80,14 +82,11 @@ def base_method(
     if method not in METHODS:
         raise SessError(unknown("method", method, METHODS))
     kind = METHODS[method]
-    options = {name.replace("-", "_"): value for name, value in (options or {}).items()}
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for option in options:
-        if option not in known:
-            raise SessError(unknown(f"option of method {method}", option, known))
     try:
-        return kind(**options)
-    except (TypeError, ValueError) as error:
+        return kind(**read_options(method, kind, options or {}))
+    except SessError:
+        raise
+    except ValueError as error:
         raise SessError(f"method {method} cannot be made: {one_line(error)}") from error
 
 

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.packing import fixed_batches
 from sess_kernels.saliency.base import BaseMethod, Query
 from sess_kernels.saliency.copies import patch_batches
 from sess_kernels.saliency.gradcam import GradCAM
@@ -162,10 +163,9 @@ class AugmentedGradCAM(BaseMethod):
         drawn = (self.n_augmentations, self.max_rotation, self.max_shift, self.seed)
         views = _views(drawn, (height, width), scale, query.features.device)
         coarse = self._gradcams(backbone, query, views.theta, (height, width))
-        rows = torch.arange(-(-len(query) // query.batch_size) * query.batch_size)
-        filled = coarse[rows.clamp_max(len(query) - 1).to(coarse.device)]
         parts = [
-            self._enlarge(part, views, scale) for part in torch.split(filled, query.batch_size)
+            self._enlarge(coarse[rows.to(coarse.device)], views, scale)
+            for rows in fixed_batches(len(query), query.batch_size)
         ]
         return torch.cat(parts)[: len(query)]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.packing import fixed_batches
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,9 @@ class Query:
             >>> [(patches, classes.tolist()) for patches, classes in query.batches()]
             [(slice(0, 2, None), [7, 7]), (tensor([2, 2]), [7, 7])]
         """
-        total, size = len(self), self.batch_size
-        rows = torch.arange(-(-total // size) * size).clamp_max(total - 1)
+        size = self.batch_size
         device = self.features.device
-        for batch in torch.split(rows, size):
+        for batch in fixed_batches(len(self), size):
             patches = self.patch[batch]
             first = int(patches[0])
             follow = torch.equal(patches, torch.arange(first, first + size))

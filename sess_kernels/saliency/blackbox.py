@@ -48,7 +48,7 @@ class BlackBoxMethod(ImageMethod):
             SessError: If they have another shape.
         """
         with torch.enable_grad():
-            found = self.explain(images, class_index)
+            found = self.explain(images.clone(), class_index)  # it may write into its own copy
         maps = torch.as_tensor(found).detach().to(images)
         if maps.ndim != 3 or len(maps) != len(images):
             raise SessError(

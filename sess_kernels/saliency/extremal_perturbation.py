@@ -29,8 +29,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.packing import fixed_batches
 from sess_kernels.saliency.base import BaseMethod, Query
-from sess_kernels.saliency.masking import blur_matrix, fixed_batches, logits_of
+from sess_kernels.saliency.masking import blur_matrix, logits_of
 
 _COLDNESS = 20.0  # T of the smooth maximum
 _RATE, _MOMENTUM = 0.01, 0.9

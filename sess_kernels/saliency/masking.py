@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
-
-
-def fixed_batches(total: int, size: int) -> Iterator[Tensor]:
-    """Positions 0 to ``total - 1`` in batches of ``size``; the last one repeats its last position.
-
-    Example:
-        >>> [batch.tolist() for batch in fixed_batches(3, 2)]
-        [[0, 1], [2, 2]]
-    """
-    rows = torch.arange(-(-total // size) * size).clamp_max(total - 1)
-    yield from torch.split(rows, size)
+from sess_kernels.packing import fixed_batches
 
 
 def ask(

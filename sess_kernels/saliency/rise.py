@@ -22,8 +22,9 @@ from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
 from sess_kernels.interpolation import resize_matrix
+from sess_kernels.packing import fixed_batches
 from sess_kernels.saliency.base import BaseMethod, Query
-from sess_kernels.saliency.masking import fixed_batches, logits_of
+from sess_kernels.saliency.masking import logits_of
 
 _ROUNDING = 1e-6  # of the scores: differences below are those of float32 arithmetic
 

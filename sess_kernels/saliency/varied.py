@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.packing import fixed_batches
 from sess_kernels.saliency.base import Query, image_gradient
 
 Vary = Callable[[Tensor, Tensor], Tensor]
@@ -41,9 +42,8 @@ def summed_gradients(
     """
     n_copies, size, device = len(weights), query.batch_size, query.images.device
     total = len(query) * n_copies
-    items = torch.arange(-(-total // size) * size).clamp_max(total - 1)
     summed = query.images.new_zeros(query.images.shape[1:])
-    for first, batch in zip(range(0, total, size), torch.split(items, size), strict=True):
+    for first, batch in zip(range(0, total, size), fixed_batches(total, size), strict=True):
         pairs, numbers = batch // n_copies, batch % n_copies
         images = vary(query.images[query.patch[pairs].to(device)], numbers.to(device))
         images = images.contiguous(memory_format=torch.channels_last)

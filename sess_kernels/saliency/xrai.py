@@ -12,7 +12,6 @@ The network runs here, batched over all pairs; the ranking is that of PAIR's ``s
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -124,8 +123,11 @@ class XRAI(BaseMethod):
 
     def check(self, backbone: Backbone) -> None:
         """Raise ``SessError`` if the package is missing."""
-        if importlib.util.find_spec("saliency") is None:
-            raise SessError('xrai needs a package; pip install "sess-pipeline[xrai]"')
+        try:
+            import saliency.core.xrai  # noqa: F401
+            import skimage.segmentation  # noqa: F401
+        except ImportError as error:
+            raise SessError('xrai needs packages: pip install "sess-pipeline[xrai]"') from error
 
     def __call__(self, backbone: Backbone, query: Query) -> Tensor:
         """Maps (M, S, S) of the M pairs of the query, not normalised."""

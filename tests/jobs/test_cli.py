@@ -64,6 +64,14 @@ def test_json_and_quiet(said, photo_folder, tmp_path):
         (["run", "{p}", "--out", "{t}/o", "--weights", "{t}/l.csv"], "cannot be read as a state"),
         (["run", "{p}", "--out", "{t}/o", "--device", "cuda", "--engine", "local"], "cuda"),
         (["run", "{p}", "--out", "{t}/o", "--scales", "0", "--theta", "-1"], "theta must be"),
+        (
+            ["run", "{p}", "--out", "{t}/o", "--method", "rise", "--method-options.p", "x"],
+            "option p of method rise must be float but got 'x'",
+        ),
+        (["run", "{p}", "--out", "{t}/o", "--precision", "fp23"], "unknown precision 'fp23'"),
+        (["run", "{p}", "--out", "{t}/o", "--class-groups", "{t}/no.json"], "do not exist"),
+        (["run", "{p}", "--out", "{t}/o", "--fusion", "sum"], "unknown fusion 'sum'; known: mean"),
+        (["bench", "--what", "precision"], "give them with --source"),
         (["rnu"], 'Unknown command "rnu". Did you mean "run"'),
     ],
 )
@@ -83,6 +91,32 @@ def test_bad_input_is_one_line_and_exit_2(
     assert _one_line(error), error
     assert words.format(t=tmp_path) in error
     assert text == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        (
+            ["--method-options.n-masks", "6", "--method-options.p", "0.25"],
+            {"n_masks": 6, "p": 0.25},
+        ),
+        (["--config", "{t}/c.yaml"], {"n_masks": 5, "p": 0.75, "grid": 3}),
+    ],
+)
+def test_options_of_a_method(said, photo_folder, tmp_path, flags, options):
+    file = tmp_path / "c.yaml"
+    file.write_text("method_options: {n_masks: 5, p: 0.75, grid: '3'}\n")
+    code, _, error = said(
+        *("run", photo_folder / "sub", "--labels", "predicted", "--out", tmp_path / "o"),
+        *("--method", "rise", "--pre-filter-ratio", "0.9", "--precision", "fast", "--quiet"),
+        *(flag.format(t=tmp_path) for flag in flags),
+        *LOCAL,
+    )
+    assert (code, error) == (0, "")
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert (
+        record["resolved"]["method"] == {"n_masks": 4000, "grid": 7, "p": 0.5, "seed": 0} | options
+    )
 
 
 def test_own_weights_and_layer(said, photo_folder, tmp_path):

@@ -1,5 +1,7 @@
 """The two engines write the same maps, bit for bit."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,11 @@ def runs(photo_folder, tmp_path, _ray_here, monkeypatch):
     monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
     settings = {"scales": 3, "labels": "predicted", "top_k": 2, "pre_filter_ratio": 0.3}
     settings |= {"workers": 2, "format": "parquet,npy", "map_dtype": "float32"}
+    groups = {"cat": [281, 282, 283, 284, 285], "dog": list(range(151, 269)), "cup": [967, 968]}
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
+    monkeypatch.chdir(tmp_path)  # the file is read here, not where a worker happens to be
+    settings |= {"method": "rise", "method_options": {"n-masks": "6"}, "keep_patches": True}
+    settings |= {"class_groups": "groups.json"}
     summaries = {
         engine: run(str(photo_folder), tmp_path / engine, RunConfig(engine=engine, **settings))
         for engine in ("local", "ray")
@@ -43,6 +50,9 @@ def test_same_rows_same_bits(runs):
     records = list(read_maps(folder / "ray"))
     assert len(records) == 8
     for record in records:
+        assert record.class_name in ("cat", "dog", "cup")
+        assert len(record.patches) > 1
+        assert record.patches[0].map.shape == (224, 224)
         path = folder / "ray" / "npy" / record.image_id / f"{record.class_index}.npy"
         np.testing.assert_array_equal(np.load(path), record.map)
     assert ray.is_initialized()  # a Ray that was there before the run is left alone

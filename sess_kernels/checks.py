@@ -1,0 +1,75 @@
+"""Checks before any patch is scored, and of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from sess_kernels.backbones import Backbone, BlackBox
+from sess_kernels.errors import SessError, unknown
+from sess_kernels.saliency import BaseMethod
+from sess_kernels.scorer import PRECISIONS
+
+
+def check(
+    backbone: Backbone,
+    method: BaseMethod,
+    precision: str = "fp32",
+    batch_size: int | None = None,
+) -> None:
+    """Raise ``SessError`` if this method cannot explain this backbone, or not so.
+
+    Example:
+        >>> from sess_kernels import load_backbone
+        >>> from sess_kernels.saliency import base_method
+        >>> check(load_backbone("lite0"), base_method("gradcam"), "half")
+        Traceback (most recent call last):
+        ...
+        sess_kernels.errors.SessError: unknown precision 'half'; known: fp32, fast, bf16, fp16
+    """
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise SessError(f"batch_size must be a whole number of at least 1 but got {batch_size!r}")
+    if precision not in PRECISIONS:
+        raise SessError(unknown("precision", precision, PRECISIONS))
+    if isinstance(backbone, BlackBox):
+        if method.needs_network:
+            raise SessError(
+                f"{method.title} looks into the network but {backbone.name} is a black box; "
+                "use rise or a callable"
+            )
+        if precision != "fp32":
+            raise SessError(f"{backbone.name} is a black box; its precision is its own, use fp32")
+    method.check(backbone)
+
+
+def check_classes(
+    n_images: int, class_indices: Sequence[Sequence[int] | None], n_classes: int
+) -> None:
+    """Raise ``ValueError`` if there is not one list of classes in range for each image.
+
+    Example:
+        >>> check_classes(1, [[7]], 5)
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected classes of 0 to 4 but got 7
+    """
+    if len(class_indices) != n_images:
+        raise ValueError(f"Expected classes of {n_images} images but got {len(class_indices)}")
+    for index in {index for given in class_indices for index in given or ()}:
+        if not 0 <= index < n_classes:
+            raise ValueError(f"Expected classes of 0 to {n_classes - 1} but got {index}")
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise ``SessError`` if a value is not finite: it would be taken for no evidence later.
+
+    Example:
+        >>> import torch
+        >>> check_finite(torch.tensor([torch.nan]), "the scores of resnet")
+        Traceback (most recent call last):
+        ...
+        sess_kernels.errors.SessError: the scores of resnet are not finite; ...
+    """
+    if not bool(values.isfinite().all()):
+        raise SessError(f"{what} are not finite; check the weights, or use --precision fp32")
