@@ -29,7 +29,7 @@ from sess_kernels.saliency.base import BaseMethod, GradientMethod, ImageMethod
 PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name, and the type that patches are scored in where it is not float32."""
 
-MARGIN = 0.05  # of all patches of an image: those behind the kept ones that float32 scores too
+MARGIN = 0.04  # of all patches of an image: those behind the kept ones that float32 scores too
 MAX_REPEATED = 0.35  # share of the patches; above it scoring twice saves too little
 _ROUNDING = 1e-9
 

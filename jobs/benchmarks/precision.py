@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
 import torch
 
 from jobs.benchmarks.measure import Row, Setting, spread
@@ -15,10 +14,11 @@ from sess_kernels import SESS, ClassSaliency, SESSConfig
 from sess_kernels.errors import SessError
 
 _RATIO = 0.9
+_TOGETHER = 8  # photographs of a call: a run has 16 rows to one, which fill the device batches
 
 
 def precision(setting: Setting) -> list[Row]:
-    """Time of fp32 over fast, photograph by photograph, and the share with the same patches."""
+    """Time of fp32 over fast, a few photographs at a time, and the share with the same patches."""
     if setting.source is None:
         raise SessError("precision is measured on photographs; give them with --source")
     photographs = [read_rgb(row.uri) for row in open_source(setting.source)][: setting.images]
@@ -34,24 +34,25 @@ def _row(setting: Setting, photographs: list[Any], ratio: float) -> Row:
         SESS(backbone, config=config, batch_size=setting.batch_size, precision=name)
         for name in ("fp32", "fast")
     )
-    kinds: dict[str, list[float]] = {"exact": [], "fast": []}
+    times: list[float] = []
     same_set = same_map = 0
-    for number, image in enumerate([photographs[0], *photographs]):
-        found = {}
-        for name, explain in (("exact", exact), ("fast", fast)):
+    chunks = [photographs[i : i + _TOGETHER] for i in range(0, len(photographs), _TOGETHER)]
+    for number, chunk in enumerate([chunks[0], *chunks]):
+        found, seconds = [], []
+        for explain in (exact, fast):
             began = time.perf_counter()
-            [[found[name]]] = explain([image], [None], keep_patches=True)
-            if number:  # the first is a warm-up
-                kinds[name].append(time.perf_counter() - began)
-        if number:
-            same_set += _windows(found["exact"]) == _windows(found["fast"])
-            same_map += torch.equal(found["exact"].map, found["fast"].map)
-    times = np.array(kinds["exact"]) / np.array(kinds["fast"])
+            found.append(explain(chunk, [None] * len(chunk), keep_patches=True))
+            seconds.append(time.perf_counter() - began)
+        if number:  # the first is a warm-up
+            times.append(seconds[0] / seconds[1])
+            for [one], [other] in zip(*found, strict=True):
+                same_set += _windows(one) == _windows(other)
+                same_map += torch.equal(one.map, other.map)
     return {
         "backbone": setting.backbone,
         "what": f"SESS Grad-CAM, fp32, r = {ratio:g}",
         "against": "--precision fast",
-        "ratio": spread(times.tolist()),
+        "ratio": spread(times),
         "photographs": len(photographs),
         "same_kept_set": same_set / len(photographs),
         "same_map": same_map / len(photographs),

@@ -130,6 +130,8 @@ def test_no_images_and_no_classes(lite0, draw):
 def test_bad_arguments_are_told(lite0, draw):
     with pytest.raises(ValueError, match="classes of 0 to 999 but got 1000"):
         sess(draw(20, 20), 1000, lite0)
+    with pytest.raises(ValueError, match="Expected classes of 1 images but got 2"):
+        SESS(lite0)([draw(20, 20)], [[1], [2]])
     with pytest.raises(ValueError, match=r"Expected uint8 \(H, W, 3\) but got float64"):
         sess(np.zeros((4, 4, 3)), 1, lite0)
     with pytest.raises(ValueError, match=r"Expected a tensor \(3, H, W\)"):
