@@ -1,4 +1,4 @@
-import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_constant_images_give_zeros(lite0):
 
 
 def test_missing_package_says_what_to_install(lite0, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "saliency.core.xrai", None)
     with pytest.raises(SessError, match=r'pip install "sess-pipeline\[xrai\]"'):
         XRAI().check(lite0)
 
