@@ -17,13 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sess_kernels.config import SESSConfig
 from sess_kernels.interpolation import resize_matrix, taps
 from sess_kernels.windows import Grid
 
-_SMALL = 64  # side of a map; CAMs are smaller
+SMALL = 64
+"""Largest side of a small map in pixels; CAMs are smaller."""
+
 _ROUNDING = 1e-6  # of the values: differences below are those of float32 arithmetic
 
 
@@ -121,7 +124,7 @@ def _footprints(
 ) -> tuple[_Footprint, _Footprint]:
     """Footprints of a window of ``side`` pixels along both axes of the source image."""
     # those of maps as large as the window would fill the memory
-    make = _footprint_of_small if max(map_.shape) <= _SMALL else _footprint
+    make = _footprint_of_small if max(map_.shape) <= SMALL else _footprint
     return (
         make(size[0], window.grid.height, window.top, side, map_.shape[0], map_.device),
         make(size[1], window.grid.width, window.left, side, map_.shape[1], map_.device),
@@ -176,15 +179,13 @@ def fuse(
     counted = weighted.new_zeros(height, width) if config.fusion == "mean" else None
     for map_, window in zip(weighted, windows, strict=True):
         y, x = _footprints(window, size, config.window_size, map_)
-        calibrated = y.matrix @ map_ @ x.matrix.T
+        calibrated = F.threshold(y.matrix @ map_ @ x.matrix.T, config.theta, 0.0)
         inside = slice(y.start, y.stop), slice(x.start, x.stop)
-        above = calibrated > config.theta
-        calibrated *= above
         if counted is None:
             torch.maximum(fused[inside], calibrated, out=fused[inside])
         else:
             fused[inside] += calibrated
-            counted[inside] += above
+            counted[inside] += calibrated > config.theta
     return fused if counted is None else fused.div_(counted.clamp_min_(1))
 
 

@@ -1,9 +1,10 @@
-"""Bilinear interpolation along one axis: half-pixel centres, no anti-aliasing."""
+"""Bilinear interpolation, one axis at a time: half-pixel centres, no anti-aliasing."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,3 +38,40 @@ def taps(n_in: int, n_out: int) -> tuple[Indices, Indices, NDArray[np.float64]]:
     centre = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
     low = np.floor(centre).astype(np.int64)
     return low, (low + 1).clip(max=n_in - 1), centre - low
+
+
+def columns_first(image: Tensor) -> Tensor:
+    """The image (N, C, H, W) with its columns one after the other in memory, channels innermost.
+
+    Example:
+        >>> columns_first(torch.zeros(1, 3, 4, 5)).stride()
+        (60, 1, 3, 12)
+    """
+    turned = image.transpose(2, 3).contiguous(memory_format=torch.channels_last)
+    return turned.transpose(2, 3)
+
+
+def enlarge(image: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear enlargement of (N, C, H, W), on a CPU several times as fast as along both axes.
+
+    Along one axis everything that shares a place there is interpolated alike: one long vector of
+    channels. Fastest if the columns come first in memory.
+
+    Returns:
+        (N, C, height, width), channels last.
+
+    Example:
+        >>> enlarge(torch.tensor([[[[0.0, 1.0]]]]), 1, 4).flatten().tolist()
+        [0.0, 0.25, 0.75, 1.0]
+    """
+    n, channels, n_rows, _ = image.shape
+    columns = _along(image.permute(0, 3, 2, 1).flatten(2), width)
+    rows = columns.reshape(n, width, n_rows, channels).transpose(1, 2).flatten(2)
+    return _along(rows, height).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _along(vectors: Tensor, n_out: int) -> Tensor:
+    """Interpolate (N, L, C) to (N, n_out, C)."""
+    as_image = vectors[:, :, None].permute(0, 3, 1, 2)
+    found = F.interpolate(as_image, (n_out, 1), mode="bilinear", align_corners=False)
+    return found[..., 0].transpose(1, 2)

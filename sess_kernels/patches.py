@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.interpolation import columns_first, enlarge
 from sess_kernels.windows import Grid
 
 
@@ -22,8 +23,7 @@ def resize(image: Tensor, height: int, width: int, interpolation: str = "bilinea
     if image.shape[2:] == (height, width):
         return image
     # an enlarging bilinear filter is the same with and without anti-aliasing; without is faster
-    enlarges = height >= image.shape[2] and width >= image.shape[3]
-    antialias = not (enlarges and interpolation == "bilinear")
+    antialias = not (_enlarges(image, height, width) and interpolation == "bilinear")
     return F.interpolate(
         image, (height, width), mode=interpolation, align_corners=False, antialias=antialias
     )
@@ -52,16 +52,29 @@ def extract(
         >>> len(patches), tuple(patches[0].shape)
         (6, (3, 224, 224))
     """
-    how = backbone.preprocessing.interpolation
-    normalized = backbone.normalize(image)[None].contiguous(memory_format=torch.channels_last)
-    for grid in grids:
-        scaled = resize(normalized, grid.height, grid.width, how)
-        if how == "bicubic":
-            scaled = _within_pixel_range(scaled, backbone)
+    for grid, scaled in zip(grids, _scaled(image, grids, backbone), strict=True):
         for top in grid.tops:
             for left in grid.lefts:
                 patch = scaled[:, :, top : top + window, left : left + window]
                 yield resize(patch, backbone.input_size, backbone.input_size)[0]
+
+
+def _scaled(image: Tensor, grids: Sequence[Grid], backbone: Backbone) -> Iterator[Tensor]:
+    """The normalised image (1, 3, height, width) at every scale."""
+    how = backbone.preprocessing.interpolation
+    on_cpu = image.device.type == "cpu"
+    image = backbone.normalize(image)[None].contiguous(memory_format=torch.channels_last)
+    for grid in grids:
+        if on_cpu and how == "bilinear" and _enlarges(image, grid.height, grid.width):
+            image = columns_first(image)  # from the second scale on it is so already
+            yield enlarge(image, grid.height, grid.width)
+        else:
+            scaled = resize(image, grid.height, grid.width, how)
+            yield _within_pixel_range(scaled, backbone) if how == "bicubic" else scaled
+
+
+def _enlarges(image: Tensor, height: int, width: int) -> bool:
+    return height >= image.shape[2] and width >= image.shape[3]
 
 
 def _within_pixel_range(scaled: Tensor, backbone: Backbone) -> Tensor:

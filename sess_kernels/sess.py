@@ -11,8 +11,9 @@ from torch import Tensor
 from sess_kernels.backbones import Backbone, load_backbone
 from sess_kernels.checks import check, check_classes, check_finite
 from sess_kernels.config import SESSConfig
-from sess_kernels.fuse import channel_weights, fuse, min_max, rescale, windows_of
+from sess_kernels.fuse import SMALL, channel_weights, fuse, min_max, rescale, windows_of
 from sess_kernels.images import Image, to_tensor
+from sess_kernels.memory import keep_freed_memory
 from sess_kernels.packing import Span, fixed_batches, groups
 from sess_kernels.precision import exact_fp32
 from sess_kernels.prefilter import pre_filter
@@ -23,6 +24,7 @@ from sess_kernels.smooth import smooth
 
 _GROUP_BYTES = 256 * 2**20  # what is kept of the patches that wait for the pre-filter
 _GROUP_BATCHES = 16  # but so many device batches at least: the last of a group is padded
+_SMALL_MAPS = 32  # normalised together at least, where they are no larger than CAMs
 _DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
 
 
@@ -40,6 +42,8 @@ class SESS:
 
     Patches of several images fill device batches of one fixed size, the last one padded; a patch's
     bits then do not depend on its neighbours, and a map's not on what it was computed with.
+
+    On a CPU the process keeps up to 512 MiB of freed memory, see ``memory.keep_freed_memory``.
 
     Args:
         backbone: A ``Backbone`` or its name.
@@ -74,6 +78,8 @@ class SESS:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.method = base_method(method, method_options)
         check(self.backbone, self.method, precision, batch_size)
+        if self.backbone.device.type == "cpu":
+            keep_freed_memory()
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
         default = self.backbone.batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
         self.batch_size = batch_size or default
@@ -165,10 +171,12 @@ class SESS:
             yield next(found) if job.maps is None else self._normalized(job.maps)
 
     def _normalized(self, maps: Tensor) -> Tensor:
-        """Min-max normalised maps, in batches of the fixed size: a product's bits depend on it."""
+        """Min-max normalised maps, in batches of one size: a product's bits depend on it."""
         assert self.config.window_size is not None
         check_finite(maps, f"maps of {self.method.title}")
-        for batch in fixed_batches(len(maps), self.batch_size):
+        are_small = max(maps.shape[1:]) <= SMALL
+        size = max(self.batch_size, _SMALL_MAPS) if are_small else self.batch_size
+        for batch in fixed_batches(len(maps), size):
             rows = batch.to(maps.device)
             maps[rows] = min_max(maps[rows], self.config.window_size)
         return maps
