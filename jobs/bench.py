@@ -16,7 +16,8 @@ from rich.table import Table
 from jobs.benchmarks import BENCHMARKS, Row, Setting, machine
 from sess_kernels.errors import SessError, unknown
 
-_DEFAULT = ("forwards", "rivals", "methods", "memory")
+_DEFAULT = ("forwards", "rivals", "methods", "references", "memory")
+_OF_NO_BACKBONE = ("memory", "references")  # the same whatever --backbone says
 
 
 def bench(
@@ -39,8 +40,9 @@ def bench(
 
     Args:
         what: forwards (SESS beside its bare forwards), rivals (other libraries' Grad-CAM), methods
-            (Guided-BP and Group-CAM beside their passes), memory (of fusion), precision (fp32
-            beside fast, on --source), engines (ray beside local).
+            (Guided-BP and Group-CAM beside their passes), references (base methods beside other
+            libraries'), memory (of fusion), precision (fp32 beside fast, on --source), engines
+            (ray beside local).
         backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights.
         device: cpu or cuda.
         scales: Number of scales.
@@ -57,8 +59,7 @@ def bench(
     given = Setting("", device, scales, images, repeats, threads, batch_size, source)
     rows: list[Row] = []
     for name in what:
-        # the memory of fusion depends on no backbone
-        for one in backbone[:1] if name == "memory" else backbone:
+        for one in backbone[:1] if name in _OF_NO_BACKBONE else backbone:
             rows += BENCHMARKS[name](replace(given, backbone=one))
             print(f"measured {name} {one}", file=sys.stderr)
     setting = {"scales": scales, "images": images, "threads": threads, "batch_size": batch_size}

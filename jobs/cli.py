@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, "")  # module:callable finds a module beside the user, as `python -m` does
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # retries, told by our error
     try:
-        app.config = [cyclopts.config.Dict(_config_file(tokens), use_commands_as_keys=False)]
+        settings = _config_file(tokens)
+        app.config = [cyclopts.config.Dict(settings, use_commands_as_keys=False)]
+        tokens += _other_options(tokens, settings.get("method_options", {}))
         code = app(tokens, exit_on_error=False, print_error=False)
     except (CycloptsError, SessError) as error:
         return _fault(error)
@@ -76,6 +78,19 @@ def _config_file(tokens: Sequence[str]) -> dict[str, Any]:
         elif token.startswith("--config="):
             path = token.removeprefix("--config=")
     return _read_config(path) if path else {}
+
+
+def _other_options(tokens: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """The file's options of the method as flags, where the command line sets another one.
+
+    One flag would otherwise hide all that the file has.
+    """
+    prefix = "--method-options."
+    flags = [token.partition("=")[0].replace("_", "-") for token in tokens]
+    if not any(flag.startswith(prefix) for flag in flags):
+        return []
+    named = {prefix + str(key).replace("_", "-"): value for key, value in options.items()}
+    return [f"{flag}={value}" for flag, value in named.items() if flag not in flags]
 
 
 def _read_config(path: str) -> dict[str, Any]:

@@ -179,7 +179,8 @@ def fuse(
     counted = weighted.new_zeros(height, width) if config.fusion == "mean" else None
     for map_, window in zip(weighted, windows, strict=True):
         y, x = _footprints(window, size, config.window_size, map_)
-        calibrated = F.threshold(y.matrix @ map_ @ x.matrix.T, config.theta, 0.0)
+        calibrated = y.matrix @ map_ @ x.matrix.T
+        F.threshold(calibrated, config.theta, 0.0, inplace=True)
         inside = slice(y.start, y.stop), slice(x.start, x.stop)
         if counted is None:
             torch.maximum(fused[inside], calibrated, out=fused[inside])

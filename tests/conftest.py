@@ -12,6 +12,7 @@ from skimage import data
 from sess_kernels import load_backbone
 
 GOLDEN = Path(__file__).parent / "golden"
+_AGREED = pytest.StashKey[dict[str, tuple[float, float]]]()
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,30 @@ def golden():
     maps = np.load(GOLDEN / "reference_maps.npz")
     described = json.loads((GOLDEN / "reference_maps.json").read_text())
     return {key: (about, maps[key]) for key, about in described.items()}
+
+
+@pytest.fixture
+def agree(request):
+    """Holds maps against their reference; the largest differences are told at the end."""
+
+    def check(found, expected, at_most=1e-4):
+        found, expected = torch.as_tensor(found), torch.as_tensor(expected)
+        assert found.shape == expected.shape
+        difference = (found - expected).abs().max().item()
+        assert difference <= at_most  # false for NaN too
+        told = request.config.stash.setdefault(_AGREED, {})
+        test = request.node.nodeid.partition("[")[0]
+        largest, limit = told.get(test, (0.0, 0.0))
+        told[test] = max(largest, difference), max(limit, at_most)
+
+    return check
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if told := config.stash.get(_AGREED, {}):
+        terminalreporter.section("largest differences from references")
+    for test, (largest, limit) in told.items():
+        terminalreporter.line(f"{largest:.1e} (at most {limit:.0e}) {test}")
 
 
 def drawn(height, width, seed=0):

@@ -101,6 +101,14 @@ def test_bad_input_is_one_line_and_exit_2(
             {"n_masks": 6, "p": 0.25},
         ),
         (["--config", "{t}/c.yaml"], {"n_masks": 5, "p": 0.75, "grid": 3}),
+        (
+            ["--config", "{t}/c.yaml", "--method-options.p", "0.25", "--method-options.seed=7"],
+            {"n_masks": 5, "p": 0.25, "grid": 3, "seed": 7},
+        ),
+        (
+            ["--config={t}/c.yaml", "--method-options.n_masks=4"],
+            {"n_masks": 4, "p": 0.75, "grid": 3},
+        ),
     ],
 )
 def test_options_of_a_method(said, photo_folder, tmp_path, flags, options):
@@ -205,6 +213,21 @@ def test_benchmarks_measure(said, photo_folder, tmp_path):
         assert row["ratio"]["median"] > 0.3
     [fusion] = (row for what, row in rows.items() if what.startswith("fusion"))
     assert 24 < fusion["peak_mb"] < 64
+
+
+@pytest.mark.slow
+def test_methods_are_measured_beside_other_libraries(said):
+    code, text, error = said(
+        "bench", *"--what references --repeats 1 --batch-size 1 --json".split()
+    )
+    assert code == 0
+    assert error == "measured references lite0\n"
+    rows = {row["what"]: row for row in json.loads(text)["rows"]}
+    assert len(rows) == 15
+    assert rows["XRAI"]["against"] == "PAIR saliency"
+    for row in rows.values():
+        assert row["ms_per_patch"] > 0
+        assert 0.01 < row["ratio"]["median"] < 2
 
 
 def test_the_benchmark_prints_a_table(said):

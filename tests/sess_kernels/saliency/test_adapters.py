@@ -49,14 +49,8 @@ def _hooks(model):
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
-def _off(found, expected):
-    off = (found - expected).abs().max().item()
-    print(f"largest difference {off:.1e}")
-    return off
-
-
 @pytest.mark.slow
-def test_parity_of_captum_saliency_with_a_loop(plain_lite0, maps_of):
+def test_parity_of_captum_saliency_with_a_loop(plain_lite0, maps_of, agree):
     def loop(images, class_index):
         leaf = images.clone().requires_grad_()
         for logits, index in zip(plain_lite0(leaf), class_index, strict=True):
@@ -64,11 +58,11 @@ def test_parity_of_captum_saliency_with_a_loop(plain_lite0, maps_of):
         return leaf.grad.abs().amax(1)
 
     found = maps_of(from_captum(Saliency(plain_lite0)), [285])
-    assert _off(found, maps_of(loop, [285])) <= 1e-4
+    agree(found, maps_of(loop, [285]))
 
 
 @pytest.mark.slow
-def test_parity_of_captum_integrated_gradients_with_a_loop(plain_lite0, maps_of):
+def test_parity_of_captum_integrated_gradients_with_a_loop(plain_lite0, maps_of, agree):
     def loop(images, class_index):
         total = torch.zeros_like(images)
         for share in (1 / 6, 1 / 2, 5 / 6):
@@ -80,24 +74,24 @@ def test_parity_of_captum_integrated_gradients_with_a_loop(plain_lite0, maps_of)
     method = from_captum(
         IntegratedGradients(plain_lite0), "sum", n_steps=3, method="riemann_middle"
     )
-    assert _off(maps_of(method, [285]), maps_of(loop, [285])) <= 1e-4
+    agree(maps_of(method, [285]), maps_of(loop, [285]))
 
 
-def test_parity_of_captum_layer_grad_cam(plain_lite0, maps_of, own_gradcam):
+def test_parity_of_captum_layer_grad_cam(plain_lite0, maps_of, own_gradcam, agree):
     method = from_captum(LayerGradCam(plain_lite0, plain_lite0.bn2), relu_attributions=True)
-    assert _off(maps_of(method), own_gradcam) <= 1e-4
+    agree(maps_of(method), own_gradcam)
 
 
-def test_parity_of_pytorch_grad_cam(plain_lite0, maps_of, own_gradcam):
+def test_parity_of_pytorch_grad_cam(plain_lite0, maps_of, own_gradcam, agree):
     with pytorch_grad_cam.GradCAM(plain_lite0, [plain_lite0.bn2]) as cam:
         found = maps_of(from_pytorch_grad_cam(cam))
-    assert _off(found, own_gradcam) <= 1e-4
+    agree(found, own_gradcam)
 
 
-def test_parity_of_torchcam(plain_lite0, maps_of, own_gradcam):
+def test_parity_of_torchcam(plain_lite0, maps_of, own_gradcam, agree):
     with GradCAM(plain_lite0, "bn2") as extractor:
         found = maps_of(from_torchcam(extractor))
-    assert _off(found, own_gradcam) <= 1e-4
+    agree(found, own_gradcam)
 
 
 def test_a_function_of_ones_own(lite0, maps_of, own_gradcam):

@@ -85,7 +85,7 @@ def small():
 
 
 @pytest.mark.parametrize(("tv_weight", "steps"), [(0.0, 2000), (0.03, 6000)])
-def test_parity_with_scipy(small, tv_weight, steps):
+def test_parity_with_scipy(small, tv_weight, steps, agree):
     coarse, matrix = small
     views = _views((4, 15.0, 0.1, 0), (3, 3), 2, torch.device("cpu"))
     method = AugmentedGradCAM(4, tv_weight=tv_weight, l2_weight=0.02, iterations=steps, scale=2)
@@ -97,8 +97,7 @@ def test_parity_with_scipy(small, tv_weight, steps):
         expected.append(h.reshape(6, 6) * peak)
     expected = torch.tensor(np.stack(expected), dtype=torch.float32)
     # the step of Adam shrinks to zero, but the kinks of the total variation keep it off 1e-4
-    atol = 3e-3 if tv_weight else 1e-4
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=atol)
+    agree(min_max(found, 224), min_max(expected, 224), 3e-3 if tv_weight else 1e-4)
 
 
 def test_the_default_steps_come_near_the_minimum(small):
@@ -119,7 +118,9 @@ def test_the_default_steps_come_near_the_minimum(small):
         assert lowest <= objective(h, observed / peak) <= 1.005 * lowest
 
 
-def test_parity_with_pytorch_grad_cam_of_the_copies(lite0, plain_lite0, photos, photo_classes):
+def test_parity_with_pytorch_grad_cam_of_the_copies(
+    lite0, plain_lite0, photos, photo_classes, agree
+):
     images, classes, n = photos[:2], photo_classes[:2], 3
     theta = augmentations(n, 15.0, 0.1, 0)
     query = Query(images, lite0.body(images), torch.arange(2), classes, batch_size=2)
@@ -142,7 +143,7 @@ def test_parity_with_pytorch_grad_cam_of_the_copies(lite0, plain_lite0, photos, 
             enlarged = F.interpolate(
                 min_max(found[:, number], 224)[None], (224, 224), mode="bilinear"
             )[0]
-            torch.testing.assert_close(enlarged, expected, rtol=0, atol=1e-4)
+            agree(enlarged, expected)
 
 
 def test_copies_of_one_view_give_that_view():

@@ -21,7 +21,7 @@ class _WithoutEpsilon(PytorchGradCAMPlusPlus):
 
 
 @pytest.mark.parametrize("layer", ["bn2", "blocks.6.0.bn2", "blocks.5.0.bn1"])
-def test_parity_with_pytorch_grad_cam(plain_lite0, photos, photo_classes, layer):
+def test_parity_with_pytorch_grad_cam(plain_lite0, photos, photo_classes, layer, agree):
     backbone = load_backbone("lite0", target_layer=layer)
     found = GradCAMPlusPlus().maps(backbone, backbone.body(photos), photo_classes)
     with _WithoutEpsilon(plain_lite0, [plain_lite0.get_submodule(layer)]) as reference:
@@ -30,17 +30,17 @@ def test_parity_with_pytorch_grad_cam(plain_lite0, photos, photo_classes, layer)
     enlarged = torch.nn.functional.interpolate(
         min_max(found, 224)[None], (224, 224), mode="bilinear"
     )[0]
-    torch.testing.assert_close(enlarged, expected, rtol=0, atol=1e-4)
+    agree(enlarged, expected)
 
 
-def test_parity_with_torchcam(lite0, plain_lite0, photos, photo_classes):
+def test_parity_with_torchcam(lite0, plain_lite0, photos, photo_classes, agree):
     # its GradCAMpp leaves alpha undivided (it divides a copy in place), its SmoothGradCAMpp does
     # not; that takes sum(g^3 A) for g^3 sum(A), the same where g is the same everywhere
     found = GradCAMPlusPlus().maps(lite0, lite0.body(photos), photo_classes)
     with SmoothGradCAMpp(plain_lite0, "bn2", num_samples=1, std=1e-30) as reference:
         plain_lite0(photos.clone())
         [expected] = reference(photo_classes.tolist(), normalized=False, eps=1e-30)
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=1e-4)
+    agree(min_max(found, 224), min_max(expected, 224))
 
 
 def test_gradients_that_underflow_when_squared_keep_their_weight():

@@ -15,16 +15,14 @@ def _query(images, patch, classes, batch_size=2):
     return Query(images, features, torch.tensor(patch), torch.tensor(classes), batch_size)
 
 
-def test_parity_with_captum(exact_lite0, plain_lite0, exact_photos, photo_classes):
+def test_parity_with_captum(exact_lite0, plain_lite0, exact_photos, photo_classes, agree):
     images, classes = exact_photos, photo_classes
     found = Gradient().maps(exact_lite0, images, classes)
     expected = captum.attr.Saliency(plain_lite0).attribute(images.clone(), classes).amax(1)
-    difference = (min_max(found, 112) - min_max(expected, 112)).abs().max().item()
-    print("gradient, captum Saliency:", difference)
-    assert difference < 1e-6
+    agree(min_max(found, 112), min_max(expected, 112), 1e-6)
 
 
-def test_parity_with_captum_for_a_group(lite0, photos):
+def test_parity_with_captum_for_a_group(lite0, photos, agree):
     cats = [281, 282, 285]
     backbone = load_backbone("lite0").group_classes({"cat": cats})
 
@@ -33,7 +31,7 @@ def test_parity_with_captum_for_a_group(lite0, photos):
 
     found = Gradient().maps(backbone, photos[:1], torch.tensor([0]))
     expected = captum.attr.Saliency(log_probability).attribute(photos[:1].clone()).amax(1)
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=1e-4)
+    agree(min_max(found, 224), min_max(expected, 224))
 
 
 def test_batch_mates_do_not_matter(lite0, photos):

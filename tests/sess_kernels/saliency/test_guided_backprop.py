@@ -21,9 +21,8 @@ def _query(images, patch, classes, batch_size=2):
     return Query(images, features, torch.tensor(patch), torch.tensor(classes), batch_size)
 
 
-def _difference(found, expected):
-    side = found.shape[1]
-    return (min_max(found, side) - min_max(expected, side)).abs().max().item()
+def _scaled(maps):
+    return min_max(maps, maps.shape[1])
 
 
 def _random_model(name):
@@ -56,7 +55,7 @@ class _ReLU6(nn.ReLU):
         return x.clamp(0, 6)
 
 
-def test_parity_with_captum_on_lite0(exact_lite0, plain_lite0, exact_photos, photo_classes):
+def test_parity_with_captum_on_lite0(exact_lite0, plain_lite0, exact_photos, photo_classes, agree):
     images, classes = exact_photos, photo_classes
     for parent in list(plain_lite0.modules()):
         for name, child in parent.named_children():
@@ -64,23 +63,19 @@ def test_parity_with_captum_on_lite0(exact_lite0, plain_lite0, exact_photos, pho
                 setattr(parent, name, _ReLU6())
     found = GuidedBackprop().maps(exact_lite0, images, classes)
     expected = captum.attr.GuidedBackprop(plain_lite0).attribute(images.clone(), classes)
-    difference = _difference(found, expected.detach().abs().amax(1))
-    print("guided-backprop lite0, captum GuidedBackprop:", difference)
-    assert difference < 1e-6
+    agree(_scaled(found), _scaled(expected.detach().abs().amax(1)), 1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), [("vgg16", "features.29"), ("resnet18", "layer4")])
-def test_parity_with_captum(name, layer):
+def test_parity_with_captum(name, layer, agree):
     # ResNet calls one in-place ReLU module twice; captum hooks each call's own tensor
     model = _random_model(name)
     backbone = _exact(model, name, layer)
     images, classes = torch.randn(2, 3, 64, 64).double(), torch.tensor([7, 285])
     found = GuidedBackprop().maps(backbone, images, classes)
     expected = captum.attr.GuidedBackprop(model).attribute(images.clone(), classes)
-    difference = _difference(found, expected.detach().abs().amax(1))
-    print(f"guided-backprop {name}, captum GuidedBackprop:", difference)
-    assert difference < 1e-6
+    agree(_scaled(found), _scaled(expected.detach().abs().amax(1)), 1e-6)
 
 
 def _hooked(model, images, classes):
@@ -107,14 +102,12 @@ def _hooked(model, images, classes):
 @pytest.mark.parametrize(
     ("name", "layer"), [("convnext_tiny", "features"), ("mobilenet_v3_small", "features")]
 )
-def test_parity_with_module_hooks(name, layer):
+def test_parity_with_module_hooks(name, layer, agree):
     model = _random_model(name)
     backbone = _exact(model, name, layer)
     images, classes = torch.randn(2, 3, 64, 64).double(), torch.tensor([7, 285])
     found = GuidedBackprop().maps(backbone, images, classes)
-    difference = _difference(found, _hooked(model, images, classes))
-    print(f"guided-backprop {name}, hooks on the modules:", difference)
-    assert difference < 1e-6
+    agree(_scaled(found), _scaled(_hooked(model, images, classes)), 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sess_kernels.saliency.hirescam import HiResCAM, positionwise_sum
 
 
 @pytest.mark.parametrize("layer", ["bn2", "blocks.6.0.bn2", "blocks.4"])
-def test_parity_with_pytorch_grad_cam(plain_lite0, photos, photo_classes, layer):
+def test_parity_with_pytorch_grad_cam(plain_lite0, photos, photo_classes, layer, agree):
     backbone = load_backbone("lite0", target_layer=layer)
     found = min_max(HiResCAM().maps(backbone, backbone.body(photos), photo_classes), 224)
     with pytorch_grad_cam.HiResCAM(plain_lite0, [plain_lite0.get_submodule(layer)]) as reference:
@@ -17,7 +17,7 @@ def test_parity_with_pytorch_grad_cam(plain_lite0, photos, photo_classes, layer)
         targets = [lambda logits, index=index: 1e4 * logits[index] for index in photo_classes]
         expected = torch.tensor(reference(photos.clone().requires_grad_(), targets))
     enlarged = torch.nn.functional.interpolate(found[None], (224, 224), mode="bilinear")[0]
-    torch.testing.assert_close(enlarged, expected, rtol=0, atol=1e-4)
+    agree(enlarged, expected)
 
 
 def test_equals_gradcam_where_the_head_is_pooling_and_a_linear_layer(lite0, photos, photo_classes):

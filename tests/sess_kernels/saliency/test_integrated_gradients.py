@@ -20,7 +20,7 @@ def _query(images, patch, classes, batch_size=4):
 
 
 @pytest.mark.parametrize(("baseline", "pixel"), [("black", 0), ("white", 255), ("mean", 127)])
-def test_parity_with_captum(exact_lite0, plain_lite0, exact_photos, baseline, pixel):
+def test_parity_with_captum(exact_lite0, plain_lite0, exact_photos, baseline, pixel, agree):
     images, steps = exact_photos[:1], 5
     method = IntegratedGradients(steps=steps, baseline=baseline)
     found = method(exact_lite0, _query(images, [0], [281], steps))
@@ -32,9 +32,7 @@ def test_parity_with_captum(exact_lite0, plain_lite0, exact_photos, baseline, pi
         method="gausslegendre",
     )
     expected = expected.detach().sum(1).abs()
-    difference = (min_max(found, 112) - min_max(expected, 112)).abs().max().item()
-    print(f"integrated-gradients {baseline}, captum IntegratedGradients:", difference)
-    assert difference < 1e-6
+    agree(min_max(found, 112), min_max(expected, 112), 1e-6)
 
 
 def _completeness_error(backbone, images, class_index, steps):

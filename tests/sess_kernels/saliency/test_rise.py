@@ -35,7 +35,7 @@ class _LogOdds(nn.Module):
 
 
 @pytest.mark.slow
-def test_parity_with_torchray(lite0, plain_lite0, photos):
+def test_parity_with_torchray(lite0, plain_lite0, photos, agree):
     rise = pytest.importorskip("torchray.attribution.rise").rise
     n_masks = 24
     recorder = _LogOdds(lambda images: torch.zeros(len(images), 2))
@@ -59,9 +59,7 @@ def test_parity_with_torchray(lite0, plain_lite0, photos):
             seed=5,
         )[0, index]
         torch.testing.assert_close(map_ * 0.5, expected, rtol=1e-3, atol=1e-5)
-        difference = (rescale(map_) - rescale(expected)).abs().max().item()
-        print(f"rise class {index}: {difference:.1e}")
-        assert difference <= 1e-4
+        agree(rescale(map_), rescale(expected))
 
 
 def test_masks_are_enlarged_grids_shifted_by_less_than_a_cell():
@@ -156,7 +154,7 @@ def _session(network):
     )
 
 
-def test_parity_of_an_onnx_runtime_session_with_torch(chelsea):
+def test_parity_of_an_onnx_runtime_session_with_torch(chelsea, agree):
     network, size = _network(), Preprocessing(64)
     network[-1].weight.data *= 30  # makes it sure of itself
     session = _session(network)
@@ -170,9 +168,7 @@ def test_parity_of_an_onnx_runtime_session_with_torch(chelsea):
     ]
     for found, expected in zip(*maps, strict=True):
         assert found.map.std() > 0.05
-        difference = (found.map - expected.map).abs().max().item()
-        print(f"rise in SESS, ONNX Runtime: {difference:.1e}")
-        assert difference <= 1e-4
+        agree(found.map, expected.map)
 
 
 @pytest.mark.parametrize(

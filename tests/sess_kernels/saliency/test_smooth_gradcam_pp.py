@@ -73,27 +73,27 @@ def _torchcam(model, images, **targets):
     return maps
 
 
-def test_parity_with_torchcam(lite0, plain_lite0, photos, photo_classes):
+def test_parity_with_torchcam(lite0, plain_lite0, photos, photo_classes, agree):
     found = _maps(lite0, photos, photo_classes)
     expected = _torchcam(plain_lite0, photos, class_idx=photo_classes.tolist())
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=1e-4)
+    agree(min_max(found, 224), min_max(expected, 224))
     plain = GradCAMPlusPlus().maps(lite0, lite0.body(photos), photo_classes)
     assert torch.equal(found, plain)  # no noise reaches this gradient
 
 
-def test_parity_with_torchcam_for_a_group(plain_lite0, photos):
+def test_parity_with_torchcam_for_a_group(plain_lite0, photos, agree):
     backbone = load_backbone("lite0").group_classes({"cat": CATS})
     images = photos[:2]
     found = _maps(backbone, images, torch.tensor([0, 0]))
     expected = _torchcam(
         plain_lite0, images, targets=lambda out: out[CATS].logsumexp(0) - out.logsumexp(0)
     )
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=1e-4)
+    agree(min_max(found, 224), min_max(expected, 224))
     plain = GradCAMPlusPlus().maps(backbone, backbone.body(images), torch.tensor([0, 0]))
     assert (min_max(plain, 224) - min_max(found, 224)).abs().max() > 1e-3  # the noise does matter
 
 
-def test_parity_with_the_formulas_at_an_earlier_layer(plain_lite0, photos, photo_classes):
+def test_parity_with_the_formulas_at_an_earlier_layer(plain_lite0, photos, photo_classes, agree):
     # torchcam takes sum(g^3 A) for g^3 sum(A), which differs where g differs between positions
     layer, images, classes = "blocks.6.0.bn2", photos[:2], photo_classes[:2]
     found = _maps(load_backbone("lite0", target_layer=layer), images, classes)
@@ -112,17 +112,17 @@ def test_parity_with_the_formulas_at_an_earlier_layer(plain_lite0, photos, photo
     alpha = second / (2 * second + third * a.sum((2, 3), keepdim=True))
     weight = (alpha.nan_to_num(0) * first.relu()).sum((2, 3))
     expected = torch.einsum("nc,nchw->nhw", weight, a).relu().float()
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=1e-4)
+    agree(min_max(found, 224), min_max(expected, 224))
 
 
-def test_no_noise_is_gradcam_plus_plus(photos, photo_classes):
+def test_no_noise_is_gradcam_plus_plus(photos, photo_classes, agree):
     backbone = load_backbone("lite0", target_layer="blocks.6.0.bn2")
     images, classes = photos[:1], photo_classes[:1]
     query = Query(images, backbone.body(images), torch.tensor([0]), classes, 1)
     with torch.no_grad():
         found = SmoothGradCAMPlusPlus(n_samples=2, noise_level=0)(backbone, query)
         expected = GradCAMPlusPlus()(backbone, query)
-    torch.testing.assert_close(min_max(found, 224), min_max(expected, 224), rtol=0, atol=1e-4)
+    agree(min_max(found, 224), min_max(expected, 224))
 
 
 @pytest.mark.parametrize(

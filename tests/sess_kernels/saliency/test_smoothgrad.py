@@ -34,14 +34,12 @@ def _pair_smoothgrad(model, image, class_index, noise, monkeypatch):
     return torch.tensor(found).abs().amax(0)
 
 
-def test_parity_with_pair(exact_lite0, plain_lite0, exact_photos, monkeypatch):
+def test_parity_with_pair(exact_lite0, plain_lite0, exact_photos, monkeypatch, agree):
     images, n = exact_photos, 3
     found = SmoothGrad(n_samples=n, seed=1)(exact_lite0, _query(images, [0], [281], n))
     noise = torch.stack(gaussian_noise(n, (3, 112, 112), seed=1)).double()
     expected = _pair_smoothgrad(plain_lite0, images[0], 281, noise, monkeypatch)[None]
-    difference = (min_max(found, 112) - min_max(expected, 112)).abs().max().item()
-    print("smoothgrad, PAIR GradientSaliency.GetSmoothedMask:", difference)
-    assert difference < 1e-6
+    agree(min_max(found, 112), min_max(expected, 112), 1e-6)
 
 
 def test_batch_mates_do_not_matter(lite0, photos):

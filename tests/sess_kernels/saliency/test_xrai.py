@@ -39,14 +39,14 @@ def _pair_xrai(model, image, class_index, steps, algorithm):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("photo", "algorithm"), [(0, "full"), (1, "fast")])
-def test_parity_with_pair(exact_lite0, plain_lite0, exact_photos, photo_classes, photo, algorithm):
+def test_parity_with_pair(
+    exact_lite0, plain_lite0, exact_photos, photo_classes, photo, algorithm, agree
+):
     images, class_index, steps = exact_photos, int(photo_classes[photo]), 5
     method = XRAI(steps=steps, algorithm=algorithm)
     found = method(exact_lite0, _query(images, [photo], [class_index], steps))
     expected = _pair_xrai(plain_lite0, images[photo], class_index, steps, algorithm)
-    difference = (min_max(found, 112) - min_max(expected, 112)).abs().max().item()
-    print(f"xrai {algorithm}, PAIR XRAI:", difference)
-    assert difference < 1e-6
+    agree(min_max(found, 112), min_max(expected, 112), 1e-6)
 
 
 @pytest.mark.slow
