@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -43,31 +44,39 @@ class _Pair:
 
 def references(setting: Setting) -> list[Row]:
     """Every method of which an installed library has its own, on EfficientNet-Lite0."""
+    where = replace(setting, backbone=_BACKBONE, images=1)
     rows = []
     for pair in _PAIRS:
-        backbone = load_backbone(_BACKBONE, device=setting.device, target_layer=pair.layer)
-        method = base_method(pair.method, pair.options)
-        explain = SESS(backbone, method, SESSConfig(scales=1), setting.batch_size)
-        [image] = replace(setting, images=1).drawn()
-        side = backbone.input_size
-        pixels = torch.tensor(image[:side, :side], device=setting.device).permute(2, 0, 1)
-        patches = backbone.normalize(pixels).expand(explain.batch_size, -1, -1, -1).contiguous()
         model = plain_model(_BACKBONE).to(setting.device)
         try:
-            other = pair.make(model, model.get_submodule(pair.layer))
+            theirs = pair.make(model, model.get_submodule(pair.layer))
         except ImportError:
             continue  # the rest of the table stands without it
-        ours = _ours(backbone, method, patches)
+        backbone = load_backbone(_BACKBONE, device=setting.device, target_layer=pair.layer)
+        method = base_method(pair.method, pair.options)
+        patches = _patches(where, SESS(backbone, method, SESSConfig(scales=1), setting.batch_size))
         calls: dict[str, Callable[[], object]] = {
-            "sess": ours,
-            "other": exact_fp32()(lambda other=other, patches=patches: other(patches.clone())),
+            "ours": _ours(backbone, method, patches),
+            "theirs": exact_fp32()(partial(_on_a_copy, theirs, patches)),
         }
         with redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
             times = alternate(calls, setting.repeats, setting.device)  # some draw progress bars
-        found = times["sess"], times["other"]
-        where = replace(setting, backbone=_BACKBONE)
-        rows.append(compared(where, method.title, pair.library, found, len(patches)))
+        both = times["ours"], times["theirs"]
+        rows.append(compared(where, method.title, pair.library, both, len(patches)))
     return rows
+
+
+def _patches(setting: Setting, explain: SESS) -> Tensor:
+    """A device batch (N, 3, S, S) of one drawn image."""
+    side = explain.backbone.input_size
+    [image] = setting.drawn()
+    pixels = torch.tensor(image[:side, :side], device=setting.device).permute(2, 0, 1)
+    one = explain.backbone.normalize(pixels)[None]
+    return one.expand(explain.batch_size, -1, -1, -1).contiguous()
+
+
+def _on_a_copy(explain: Explain, patches: Tensor) -> object:
+    return explain(patches.clone())  # the libraries ask it for gradients
 
 
 def _ours(backbone: Backbone, method: BaseMethod, patches: Tensor) -> Callable[[], object]:
@@ -144,11 +153,13 @@ def _torchray_extremal(model: nn.Module, layer: nn.Module) -> Explain:
 
 def _pair_xrai(model: nn.Module, layer: nn.Module) -> Explain:
     pair = import_module("saliency.core")
+    device = next(model.parameters()).device
 
     def gradients(pixels: Any, call_model_args: object, expected_keys: object) -> dict[str, Any]:
-        leaf = torch.tensor(pixels, dtype=torch.float32, requires_grad=True)
+        leaf = torch.tensor(pixels, dtype=torch.float32, device=device, requires_grad=True)
         chosen = model(leaf.permute(0, 3, 1, 2))[:, _CLASS].sum()
-        return {pair.INPUT_OUTPUT_GRADIENTS: torch.autograd.grad(chosen, leaf)[0].numpy()}
+        [gradient] = torch.autograd.grad(chosen, leaf)
+        return {pair.INPUT_OUTPUT_GRADIENTS: gradient.numpy(force=True)}
 
     def explain(images: Tensor) -> object:
         parameters = pair.XRAIParameters(steps=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -92,6 +93,13 @@ class BaseMethod(ABC):
         """Raise ``SessError`` if the method cannot explain this backbone."""
 
 
+def _batch_by_batch(
+    maps: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, query: Query
+) -> Tensor:
+    found = [maps(inputs[patches], classes) for patches, classes in query.batches()]
+    return torch.cat(found)[: len(query)]
+
+
 class FeatureMethod(BaseMethod):
     """A method that needs the features of the target layer alone: no second forward."""
 
@@ -99,11 +107,7 @@ class FeatureMethod(BaseMethod):
 
     def __call__(self, backbone: Backbone, query: Query) -> Tensor:
         """Maps of the pairs, batch by batch."""
-        maps = [
-            self.maps(backbone, query.features[patches], classes)
-            for patches, classes in query.batches()
-        ]
-        return torch.cat(maps)[: len(query)]
+        return _batch_by_batch(partial(self.maps, backbone), query.features, query)
 
     @abstractmethod
     def maps(self, backbone: Backbone, features: Tensor, class_index: Tensor) -> Tensor:
@@ -115,11 +119,7 @@ class ImageMethod(BaseMethod):
 
     def __call__(self, backbone: Backbone, query: Query) -> Tensor:
         """Maps of the pairs, batch by batch."""
-        maps = [
-            self.maps(backbone, query.images[patches], classes)
-            for patches, classes in query.batches()
-        ]
-        return torch.cat(maps)[: len(query)]
+        return _batch_by_batch(partial(self.maps, backbone), query.images, query)
 
     @abstractmethod
     def maps(self, backbone: Backbone, images: Tensor, class_index: Tensor) -> Tensor:

@@ -217,9 +217,8 @@ def test_benchmarks_measure(said, photo_folder, tmp_path):
 
 @pytest.mark.slow
 def test_methods_are_measured_beside_other_libraries(said):
-    code, text, error = said(
-        "bench", *"--what references --repeats 1 --batch-size 1 --json".split()
-    )
+    arguments = ["--what", "references", "--repeats", 1, "--batch-size", 1, "--json"]
+    code, text, error = said("bench", *arguments)
     assert code == 0
     assert error == "measured references lite0\n"
     rows = {row["what"]: row for row in json.loads(text)["rows"]}
