@@ -39,25 +39,31 @@ def plain_lite0():
     return model.requires_grad_(False)
 
 
-@pytest.fixture
-def exact_lite0(plain_lite0):
-    """lite0 as a backbone in float64, for gradients that are compared with ``plain_lite0``'s.
+@pytest.fixture(scope="session")
+def in_float64():
+    """Makes a model float64 and a backbone of a copy of it, for gradients that are compared.
 
     In float32 folding the norms moves activations by rounding, past zero where they are close to
     it; each one that crosses changes the gradient by a step. Float64 is slow: images are small.
     """
-    plain_lite0.double()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return Backbone(
-            copy.deepcopy(plain_lite0),
-            name="exact lite0",
-            target_layer="bn2",
-            preprocessing=Preprocessing(112, (127 / 255,) * 3, (128 / 255,) * 3),
-            leaves=tuple(get_notrace_modules()),
-        )
-    finally:
-        torch.set_default_dtype(torch.float32)
+
+    def make(model, layer, how, **options):
+        torch.set_default_dtype(torch.float64)
+        try:
+            model = copy.deepcopy(model.double())
+            options |= {"target_layer": layer, "preprocessing": how}
+            return Backbone(model, name="exact", **options)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    return make
+
+
+@pytest.fixture
+def exact_lite0(plain_lite0, in_float64):
+    """lite0 as a backbone in float64, to be compared with ``plain_lite0``."""
+    how = Preprocessing(112, (127 / 255,) * 3, (128 / 255,) * 3)
+    return in_float64(plain_lite0, "bn2", how, leaves=tuple(get_notrace_modules()))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import torchvision.models as tvm
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from sess_kernels import load_backbone
+from sess_kernels.backbones import Preprocessing
 from sess_kernels.fuse import min_max
 from sess_kernels.saliency.gradcam import GradCAM
 
@@ -22,22 +23,20 @@ def _images(n):
         ("resnet18", "layer2"),
     ],
 )
-def test_parity_with_pytorch_grad_cam(name, layer, agree):
+def test_parity_with_pytorch_grad_cam(name, layer, in_float64, agree):
     torch.manual_seed(0)
     model = tvm.get_model(name, weights=None).eval()
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
     linear.weight.data *= 1e4  # the reference adds 1e-7 to what random weights make as small
-    backbone = load_backbone(
-        f"torchvision/{name}", state_dict=model.state_dict(), target_layer=layer
-    )
-    images, classes = _images(3), torch.tensor([7, 285, 7])
+    backbone = in_float64(model, layer, Preprocessing(224))
+    images, classes = _images(3).double(), torch.tensor([7, 285, 7])
     features, _ = backbone(images)
-    found = min_max(GradCAM().maps(backbone, features, classes), 224)
+    found = min_max(GradCAM().maps(backbone, features, classes).float(), 224)
     found = torch.nn.functional.interpolate(found[None], (224, 224), mode="bilinear")[0]
     with pytorch_grad_cam.GradCAM(model, [model.get_submodule(layer)]) as reference:
         targets = [ClassifierOutputTarget(int(index)) for index in classes]
         expected = torch.tensor(reference(images, targets))
-    agree(found, expected, 5e-4)
+    agree(found, expected)
 
 
 def test_closed_form_equals_the_backward_pass(lite0):

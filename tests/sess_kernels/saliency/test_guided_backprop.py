@@ -1,4 +1,3 @@
-import copy
 import gc
 from collections import Counter
 
@@ -34,20 +33,6 @@ def _random_model(name):
     return model
 
 
-def _exact(model, name, layer):
-    """Model and backbone in float64, where rounding moves no activation past zero."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        return Backbone(
-            copy.deepcopy(model.double()),
-            name=name,
-            target_layer=layer,
-            preprocessing=Preprocessing(64),
-        )
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
 class _ReLU6(nn.ReLU):
     """Captum guides what is a nn.ReLU."""
 
@@ -68,10 +53,10 @@ def test_parity_with_captum_on_lite0(exact_lite0, plain_lite0, exact_photos, pho
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), [("vgg16", "features.29"), ("resnet18", "layer4")])
-def test_parity_with_captum(name, layer, agree):
+def test_parity_with_captum(name, layer, in_float64, agree):
     # ResNet calls one in-place ReLU module twice; captum hooks each call's own tensor
     model = _random_model(name)
-    backbone = _exact(model, name, layer)
+    backbone = in_float64(model, layer, Preprocessing(64))
     images, classes = torch.randn(2, 3, 64, 64).double(), torch.tensor([7, 285])
     found = GuidedBackprop().maps(backbone, images, classes)
     expected = captum.attr.GuidedBackprop(model).attribute(images.clone(), classes)
@@ -102,9 +87,9 @@ def _hooked(model, images, classes):
 @pytest.mark.parametrize(
     ("name", "layer"), [("convnext_tiny", "features"), ("mobilenet_v3_small", "features")]
 )
-def test_parity_with_module_hooks(name, layer, agree):
+def test_parity_with_module_hooks(name, layer, in_float64, agree):
     model = _random_model(name)
-    backbone = _exact(model, name, layer)
+    backbone = in_float64(model, layer, Preprocessing(64))
     images, classes = torch.randn(2, 3, 64, 64).double(), torch.tensor([7, 285])
     found = GuidedBackprop().maps(backbone, images, classes)
     agree(_scaled(found), _scaled(_hooked(model, images, classes)), 1e-6)
