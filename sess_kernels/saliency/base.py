@@ -96,8 +96,17 @@ class BaseMethod(ABC):
 def _batch_by_batch(
     maps: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, query: Query
 ) -> Tensor:
-    found = [maps(inputs[patches], classes) for patches, classes in query.batches()]
+    found = [maps(_rows(inputs, patches), classes) for patches, classes in query.batches()]
     return torch.cat(found)[: len(query)]
+
+
+def _rows(inputs: Tensor, patches: Tensor | slice) -> Tensor:
+    if isinstance(patches, slice):
+        return inputs[patches]
+    if inputs.dim() == 4 and inputs.is_contiguous(memory_format=torch.channels_last):
+        # whole rows are copied in one piece; indexing goes value by value
+        return inputs.permute(0, 2, 3, 1).index_select(0, patches).permute(0, 3, 1, 2)
+    return inputs.index_select(0, patches)
 
 
 class FeatureMethod(BaseMethod):
