@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +16,10 @@ from cyclopts import App, CycloptsError
 
 from jobs.bench import bench
 from jobs.demo import demo
+from jobs.plan import plan
+from jobs.retry import retry
 from jobs.run import run
+from jobs.status import status
 from pipeline.config import RunConfig, faults_of
 from sess_kernels.errors import ConfigError, SessError, one_line
 
@@ -35,7 +40,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for verb in (demo, run, bench):
+for verb in (demo, run, plan, status, retry, bench):
     app.command(verb)
 
 
@@ -55,9 +60,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CycloptsError, SessError) as error:
         return _fault(error)
     except KeyboardInterrupt:
-        print("sess: interrupted; `sess run --overwrite` starts again", file=sys.stderr)
+        print(
+            "sess: interrupted; what is done is kept: give the same command again to go on",
+            file=sys.stderr,
+        )
         return EXIT_INTERRUPTED
     return int(code or EXIT_OK)
+
+
+def entry() -> None:
+    """Run ``sess`` as a process: SIGTERM interrupts like Ctrl-C, and then nothing is waited for."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = main()
+    if code == EXIT_INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # a batch in a thread may take minutes more; what is not done is done again
+    sys.exit(code)
 
 
 def _fault(error: Exception) -> int:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pipeline.engines import BatchDone
+from pipeline.engines import BatchDone, Placement
 from pipeline.scheduler import Plan
 
 
@@ -67,6 +67,14 @@ class RunProgress:
             self._task, description="starting", total=max(plan.n_patches, 1), of=plan.n_images
         )
 
+    def placed(self, placement: Placement) -> None:
+        """It is known where the run goes."""
+        pools = ", ".join(_workers(*pool) + f" {name}" for name, pool in placement.workers.items())
+        if not self._progress.disable:
+            where = f"{pools} on {placement.device}"
+            said = f"{where}, topology {placement.topology}: {placement.why}"
+            self._progress.console.print(said, style="dim")
+
     def done(self, batch: BatchDone) -> None:
         """A batch has ended."""
         self._began = self._began or batch.started
@@ -81,3 +89,7 @@ class RunProgress:
             images=self._images,
             rate=self._patches / max(time.time() - self._began, 1e-6),
         )
+
+
+def _workers(least: int, most: int) -> str:
+    return f"{most} workers for" if least == most else f"{least} to {most} workers for"

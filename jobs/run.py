@@ -33,7 +33,7 @@ def run(
     quiet: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Turn the images of SOURCE into class saliency maps in OUT.
+    """Turn the images of SOURCE into class saliency maps in OUT, or go on with a run there.
 
     Example: sess run photos --labels predicted --scales 10 --out maps
 
@@ -54,8 +54,14 @@ def run(
             settings,
             overwrite=overwrite,
             on_plan=progress.planned,
+            on_placed=progress.placed,
             on_batch=progress.done,
         )
+    return report(summary, out, quiet=quiet, json=json)
+
+
+def report(summary: Summary, out: str, *, quiet: bool = False, json: bool = False) -> int:
+    """Tell what a run did, and return its exit code."""
     if json:
         print(json_.dumps(summary.to_dict() | {"out": out}))
     elif not quiet:
@@ -67,12 +73,18 @@ def show_summary(summary: Summary, out: str) -> None:
     """Print the table at the end of a run, and the first of the rows that failed."""
     values = summary.to_dict()
     table = Table(title="sess run", title_justify="left", show_header=False)
-    table.add_row("images", f"{summary.images} ({summary.failed} failed)")
+    resumed = f", {summary.resumed} of an earlier run" if summary.resumed else ""
+    table.add_row("images", f"{summary.images} ({summary.failed} failed{resumed})")
     table.add_row("patches", f"{summary.patches}")
-    table.add_row(
-        "speed", f"{values['images_per_s']:.2f} images/s, {values['patches_per_s']:.1f} patches/s"
-    )
-    table.add_row("time", f"{summary.plan_s:.1f} s plan, {summary.run_s:.1f} s run")
+    if summary.device_batches:
+        full = summary.full_batches / summary.device_batches
+        table.add_row("device batches", f"{summary.device_batches}, {full:.1%} full")
+    if summary.was_complete:
+        table.add_row("run", "complete already; nothing was done")
+    else:
+        speed = f"{values['images_per_s']:.2f} images/s, {values['patches_per_s']:.1f} patches/s"
+        table.add_row("speed", speed)
+        table.add_row("time", f"{summary.plan_s:.1f} s plan, {summary.run_s:.1f} s run")
     table.add_row("maps", out)
     Console().print(table)
     if summary.failed:

@@ -2,7 +2,18 @@
 
 from pipeline.config import RunConfig
 from pipeline.read import MapRecord, read_maps
-from pipeline.run import run
+from pipeline.run import plan, retry, run
+from pipeline.status import Status, status
 from pipeline.summary import Summary
 
-__all__ = ["MapRecord", "RunConfig", "Summary", "read_maps", "run"]
+__all__ = [
+    "MapRecord",
+    "RunConfig",
+    "Status",
+    "Summary",
+    "plan",
+    "read_maps",
+    "retry",
+    "run",
+    "status",
+]

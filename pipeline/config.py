@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -11,6 +12,7 @@ from sess_kernels.errors import unknown
 from sess_kernels.scorer import PRECISIONS
 
 ENGINES = ("ray", "local")
+TOPOLOGIES = ("auto", "fused", "split")
 FORMATS = ("parquet", "npy")
 MAP_DTYPES = ("uint8", "uint16", "float16", "float32")
 _TEXTS = (
@@ -18,6 +20,7 @@ _TEXTS = (
     "backbone",
     "method",
     "engine",
+    "topology",
     "device",
     "precision",
     "format",
@@ -25,8 +28,34 @@ _TEXTS = (
     "channel_weights",
     "fusion",
 )
-_OPTIONAL_TEXTS = ("weights", "target_layer", "class_groups", "address")
+_OPTIONAL_TEXTS = (
+    "weights",
+    "target_layer",
+    "class_groups",
+    "address",
+    "accelerator",
+    "pre_filter_accelerator",
+)
 DEVICES = ("auto", "cpu", "cuda")
+MAX_PIXELS = 2**28
+_FREE = (
+    "engine",
+    "address",
+    "topology",
+    "workers",
+    "pre_filter_workers",
+    "gpus_per_worker",
+    "accelerator",
+    "pre_filter_accelerator",
+    "device",
+    "batch_timeout",
+    "max_errors",
+    "weights",
+    "class_groups",
+    "method_options",
+)
+"""Settings that a run may change when it is resumed: no map depends on them, or the record has what
+they came to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +77,14 @@ class RunConfig(SESSConfig):
             pre-filter may keep; ``bf16`` and ``fp16`` score in that precision alone.
         engine: ``ray`` or ``local`` (this process).
         address: Address of a Ray cluster; Ray is started here if not given.
-        workers: Backbone workers; one for each core, or each GPU, if not given.
+        topology: ``fused`` (a worker scores patches and explains the kept ones), ``split`` (the
+            pre-filter has workers of its own), or ``auto``: what costs less.
+        workers: Backbone workers, or ``MIN:MAX`` of a pool that grows and shrinks; one for each
+            core, or each GPU, if not given. With ``split``, those that explain.
+        pre_filter_workers: The same for those that score, with ``split``.
+        gpus_per_worker: GPUs that each books, a fraction if several share one.
+        accelerator: Kind of accelerator that backbone workers must have, as Ray names it.
+        pre_filter_accelerator: The same for those that score, with ``split``.
         threads: CPU threads of each backbone worker; part of what defines a map's bits.
         batch_size: Patches of a device batch; likewise. 4 on CPU and 128 on CUDA if not given.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -56,6 +92,10 @@ class RunConfig(SESSConfig):
             comma between.
         map_dtype: ``uint8`` or ``uint16`` (PNG), ``float16`` or ``float32`` (raw).
         keep_patches: Store the map, window and score of every kept patch beside the maps.
+        max_pixels: Images of more pixels fail before they are decoded.
+        batch_timeout: Seconds after which a worker that has not ended a shard is taken for hung;
+            none for those with a backbone if not given. Engine ``ray`` alone.
+        max_errors: Failed rows, or percent of the rows as ``20%``, above which the run stops.
         limit: Take only the first images.
 
     Raises:
@@ -77,13 +117,21 @@ class RunConfig(SESSConfig):
     precision: str = "fp32"
     engine: str = "ray"
     address: str | None = None
-    workers: int | None = None
+    topology: str = "auto"
+    workers: int | str | None = None
+    pre_filter_workers: int | str | None = None
+    gpus_per_worker: float | None = None
+    accelerator: str | None = None
+    pre_filter_accelerator: str | None = None
     threads: int = 1
     batch_size: int | None = None
     device: str = "auto"
     format: str = "parquet"
     map_dtype: str = "uint8"
     keep_patches: bool = False
+    max_pixels: int = MAX_PIXELS
+    batch_timeout: float | None = None
+    max_errors: int | str = "50%"
     limit: int | None = None
 
     @property
@@ -100,6 +148,7 @@ class RunConfig(SESSConfig):
             return super().faults() + found
         chosen: list[tuple[str, str, Iterable[str]]]
         chosen = [("engine", self.engine, ENGINES), ("device", self.device, DEVICES)]
+        chosen += [("topology", self.topology, TOPOLOGIES)]
         chosen += [("map_dtype", self.map_dtype, MAP_DTYPES)]
         chosen += [("precision", self.precision, PRECISIONS)]
         chosen += [("format", name, FORMATS) for name in self.formats]
@@ -108,12 +157,60 @@ class RunConfig(SESSConfig):
             found.append("address names a Ray cluster but engine is 'local'; leave one out")
         if type(self.method_options) is not dict:  # a file may give anything
             found.append(f"method_options must map names to values but got {self.method_options!r}")
-        return super().faults() + found
+        return super().faults() + found + self._faults_of_placement()
+
+    def _faults_of_placement(self) -> list[str]:
+        found = []
+        for name in ("workers", "pre_filter_workers"):
+            value = getattr(self, name)
+            try:
+                least, most = (1, 1) if value is None else worker_range(value)
+            except ValueError:
+                least, most = 0, 0
+            if not 1 <= least <= most:
+                found.append(f"{name} must be a number from 1, or MIN:MAX, but got {value!r}")
+        for name in ("gpus_per_worker", "batch_timeout"):
+            value = getattr(self, name)
+            if value is not None and (type(value) not in (int, float) or not value > 0):
+                found.append(f"{name} must be above 0 but got {value!r}")
+        if self.engine == "local" and self.topology == "split":
+            found.append("topology 'split' needs engine 'ray'; leave one out")
+        if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", str(self.max_errors)):
+            found.append(
+                f"max_errors must be a number of rows, or percent as 20%, but got "
+                f"{self.max_errors!r}"
+            )
+        return found
 
     def _counts(self) -> dict[str, Any]:
-        optional = {name: getattr(self, name) for name in ("workers", "batch_size", "limit")}
+        optional = {name: getattr(self, name) for name in ("batch_size", "limit")}
         given = {name: value for name, value in optional.items() if value is not None}
-        return super()._counts() | {"top_k": self.top_k, "threads": self.threads} | given
+        given |= {"top_k": self.top_k, "threads": self.threads, "max_pixels": self.max_pixels}
+        return super()._counts() | given
+
+
+def binding(config: dict[str, Any]) -> dict[str, Any]:
+    """Those settings of a run that its maps depend on.
+
+    Example:
+        >>> "workers" in binding({"workers": 2, "scales": 10})
+        False
+    """
+    return {name: value for name, value in config.items() if name not in _FREE}
+
+
+def worker_range(workers: int | str) -> tuple[int, int]:
+    """The least and the most workers of a pool.
+
+    Raises:
+        ValueError: If it is neither a number nor ``MIN:MAX``.
+
+    Example:
+        >>> worker_range("2:8"), worker_range(4)
+        ((2, 8), (4, 4))
+    """
+    least, _, most = str(workers).partition(":")
+    return int(least), int(most or least)
 
 
 def faults_of(values: dict[str, Any], where: str) -> list[str]:

@@ -4,45 +4,62 @@ from __future__ import annotations
 
 import logging
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
-from pipeline.records import Label, SourceRow
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.records import SOURCE_SCHEMA
+from pipeline.strings import offsets_of
 from sess_kernels.errors import SessError, unknown
 
 _logger = logging.getLogger(__name__)
+_LABELS = SOURCE_SCHEMA.get_field_index("labels")
+_UNKNOWN = -1
 
 
 def attach(
-    rows: Iterable[SourceRow], labels: Mapping[str, tuple[Label, ...]], table: str
-) -> Iterator[SourceRow]:
-    """Give the rows the labels of a table; rows that it does not list are left out.
+    tables: Iterable[pa.Table], labels: Mapping[str, tuple[str, ...]], table: str
+) -> Iterator[pa.Table]:
+    """Give the rows of a source the labels of a table; rows that it does not list are left out.
 
     An image is found by its id, or by its file name where that is what the table lists.
 
+    Args:
+        tables: Rows of ``records.SOURCE_SCHEMA``.
+        labels: Labels by image, see ``sources.read_labels``.
+        table: Name of the table of labels, for messages.
+
     Raises:
-        SessError: After the last row, if the table lists images that do not exist.
+        SessError: If one name stands for two images; after the last row, if the table lists images
+            that do not exist.
 
     Example:
-        >>> rows = [SourceRow("a/1.jpg", "/data/a/1.jpg"), SourceRow("a/2.jpg", "/data/a/2.jpg")]
-        >>> [row.labels for row in attach(rows, {"1.jpg": (3,)}, "labels.csv")]
-        [(3,)]
+        >>> rows = [{"image_id": "a/1.jpg", "uri": "/a/1.jpg"}, {"image_id": "2", "uri": "/2"}]
+        >>> rows = pa.Table.from_pylist(rows, SOURCE_SCHEMA)
+        >>> [found.to_pylist()[0]["labels"] for found in attach([rows], {"1.jpg": ("3",)}, "l.csv")]
+        [['3']]
     """
     labels = {posixpath.normpath(name): found for name, found in labels.items()}
     used: dict[str, str] = {}
     unlabelled = 0
-    for row in rows:
-        names = (row.image_id, posixpath.basename(row.image_id))
-        key = next((name for name in names if name in labels), None)
-        if key is None:
-            unlabelled += 1
-        else:
+    for rows in tables:
+        keys = [_key(image_id, labels) for image_id in rows["image_id"].to_pylist()]
+        kept = [number for number, key in enumerate(keys) if key is not None]
+        unlabelled += len(keys) - len(kept)
+        listed = rows.take(pa.array(kept, pa.int64()))
+        found = [key for key in keys if key is not None]
+        for key, image_id in zip(found, listed["image_id"].to_pylist(), strict=True):
             if key in used:
                 raise SessError(
-                    f"{table}: {key} stands for {used[key]} and {row.image_id}; give their paths"
+                    f"{table}: {key} stands for {used[key]} and {image_id}; give their paths"
                 )
-            used[key] = row.image_id
-            yield replace(row, labels=labels[key])
+            used[key] = image_id
+        column = pa.array([labels[key] for key in found], SOURCE_SCHEMA.field(_LABELS).type)
+        yield listed.set_column(_LABELS, SOURCE_SCHEMA.field(_LABELS), column)
     if unlabelled:
         _logger.warning("%d images have no label in %s and are left out", unlabelled, table)
     missing = [name for name in labels if name not in used]
@@ -54,6 +71,13 @@ def attach(
         )
 
 
+def _key(image_id: str, labels: Mapping[str, tuple[str, ...]]) -> str | None:
+    if image_id in labels:
+        return image_id
+    name = posixpath.basename(image_id)
+    return name if name in labels else None
+
+
 class LabelResolver:
     """Turns class names and indices into class indices.
 
@@ -62,8 +86,9 @@ class LabelResolver:
         backbone: Name of the backbone, for messages.
 
     Example:
-        >>> LabelResolver(["cat", "dog"], "toy")("a.jpg", ("Dog", 0))
-        [1, 0]
+        >>> ids, labels = pa.array(["a.jpg", "b.jpg"]), pa.array([["Dog", "0", "1"], ["cat"]])
+        >>> LabelResolver(["cat", "dog"], "toy")(ids, labels).to_pylist()
+        [[1, 0], [0]]
     """
 
     def __init__(self, class_names: Sequence[str], backbone: str) -> None:
@@ -72,34 +97,75 @@ class LabelResolver:
         self._index: dict[str, list[int]] = {}
         for index, name in enumerate(class_names):
             self._index.setdefault(name.lower(), []).append(index)
+        self._found: dict[str, int] = {}  # each distinct label is looked up once
 
-    def __call__(self, image_id: str, labels: tuple[Label, ...]) -> list[int]:
-        """Class indices of the labels of an image, each once.
+    def __call__(self, image_ids: pa.StringArray, labels: pa.ListArray) -> pa.ListArray:
+        """Class indices of the labels of every image, each once and in their order.
+
+        Args:
+            image_ids: Ids of the images, for messages.
+            labels: list<string>, one for each image.
+
+        Returns:
+            list<int32>, one for each image.
 
         Raises:
-            SessError: If there is no label, or one is out of range, unknown or ambiguous.
+            SessError: If an image has no label, or one that is out of range, unknown or ambiguous.
+                The first such image is named.
         """
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(labels), 0), np.int64)
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        told = labels.flatten().dictionary_encode()
+        known = np.array([self._class(label) for label in told.dictionary.to_pylist()], np.int32)
+        classes = known[np.asarray(told.indices)]
+        bad = lengths == 0
+        bad[rows[classes == _UNKNOWN]] = True
+        if bad.any():
+            first = int(bad.argmax())
+            raise self._fault(image_ids[first].as_py(), labels[first].as_py() or [])
+        once = _first_of_each(rows, classes)
+        n_classes = np.bincount(rows[once], minlength=len(lengths))
+        return pa.ListArray.from_arrays(offsets_of(n_classes), pa.array(classes[once]))
+
+    def _class(self, label: str) -> int:
+        if label not in self._found:
+            index = _index_of(label)
+            if index is None:
+                found = self._index.get(label.lower(), [])
+                index = found[0] if len(found) == 1 else _UNKNOWN
+            self._found[label] = index if 0 <= index < len(self._names) else _UNKNOWN
+        return self._found[label]
+
+    def _fault(self, image_id: str, labels: list[str]) -> SessError:
         if not labels:
-            raise SessError(
+            return SessError(
                 f"image {image_id} has no label; give it one, leave it out, "
                 "or run with --labels predicted"
             )
-        return list(dict.fromkeys(self._resolve(image_id, label) for label in labels))
-
-    def _resolve(self, image_id: str, label: Label) -> int:
-        if isinstance(label, int):
-            if not 0 <= label < len(self._names):
-                raise SessError(
-                    f"image {image_id} has class index {label} but backbone {self._backbone} has "
-                    f"classes 0 to {len(self._names) - 1}; correct the label or the backbone"
-                )
-            return label
+        label = next(label for label in labels if self._class(label) == _UNKNOWN)
+        index = _index_of(label)
+        if index is not None:
+            return SessError(
+                f"image {image_id} has class index {index} but backbone {self._backbone} has "
+                f"classes 0 to {len(self._names) - 1}; correct the label or the backbone"
+            )
         found = self._index.get(label.lower(), [])
-        if len(found) > 1:
-            raise SessError(
+        if found:
+            return SessError(
                 f"image {image_id}: class name {label!r} stands for the indices {found}; "
                 "give the index"
             )
-        if not found:
-            raise SessError(f"image {image_id}: {unknown('class', label, self._names)}")
-        return found[0]
+        return SessError(f"image {image_id}: {unknown('class', label, self._names)}")
+
+
+def _index_of(label: str) -> int | None:
+    return int(label) if re.fullmatch(r"-?[0-9]+", label) else None
+
+
+def _first_of_each(rows: NDArray[np.int64], classes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Places of the labels to keep: of equal classes of one row the first; in their order."""
+    if (np.diff(rows) > 0).all():  # one label each
+        return np.arange(len(rows))
+    order = np.lexsort((classes, rows))  # stable: of equal ones the first stays first
+    again = (np.diff(rows[order]) == 0) & (np.diff(classes[order]) == 0)
+    return np.sort(order[np.concatenate([[True], ~again])])

@@ -1,7 +1,8 @@
-"""Read the maps of a run."""
+"""Read the maps of a run: what is committed, whatever is being written beside it."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from pipeline.commit import committed
+from pipeline.files import Folder
+from pipeline.layout import MAPS_FOLDER, RUN_FILE
 from pipeline.sinks import decode_map
+from pipeline.stores import open_file
 from sess_kernels import PatchSaliency
 from sess_kernels.errors import SessError
-
-MAPS_FOLDER = "maps"
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ def read_rows(out: str | Path) -> Iterator[dict[str, Any]]:
     Raises:
         SessError: If OUT is no folder of a run.
     """
-    folder = Path(out) / MAPS_FOLDER
-    if not folder.is_dir():
+    folder = Folder.of(out)
+    names = committed(folder)
+    if not names and not folder.exists(RUN_FILE):
         raise SessError(f"{out} holds no maps; is it the --out of a `sess run`?")
-    for file in sorted(folder.glob("*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
-            yield from batch.to_pylist()
+    for name in names:
+        with open_file(f"{(folder / MAPS_FOLDER).uri}/{name}") as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
+                yield from batch.to_pylist()
 
 
 def read_maps(out: str | Path) -> Iterator[MapRecord]:
@@ -73,16 +78,17 @@ def read_maps(out: str | Path) -> Iterator[MapRecord]:
                 target["class_index"],
                 target["class_name"],
                 target["score"],
-                _map(Path(out), target),
+                _map(Folder.of(out), target),
                 tuple(_patch(patch) for patch in target["patches"] or ()),
             )
 
 
-def _map(out: Path, target: dict[str, Any]) -> NDArray[np.float32]:
+def _map(out: Folder, target: dict[str, Any]) -> NDArray[np.float32]:
     stored = target["map"]
     if stored["bytes"] is not None:
         return decode_map(stored["bytes"], target["map_dtype"], target["map_shape"])
-    values: NDArray[np.float32] = np.load(out / stored["path"]).astype(np.float32)
+    content = io.BytesIO(out.read(stored["path"]))
+    values: NDArray[np.float32] = np.load(content).astype(np.float32)
     return values
 
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
 OK = "ok"
 FAILED = "failed"
 
-Label = int | str
+TABLE_ROWS = 65_536
+"""Rows that sources and plans hand on at a time, at most."""
 
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("labels", pa.list_(pa.string())),  # "7" is an index, "tabby" a name
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+    ]
+)
+"""An image of a source: its unique id, and the absolute path or URI of its file.
 
-@dataclass(frozen=True)
-class SourceRow:
-    """One image of a source.
-
-    Attributes:
-        image_id: Unique name of the image in its dataset.
-        uri: Absolute path or URI of the file.
-        labels: Class indices or names; ``None`` if the source carries none.
-    """
-
-    image_id: str
-    uri: str
-    labels: tuple[Label, ...] | None = None
-
+``labels`` is null where the source carries none; ``height`` and ``width`` (pixels after EXIF
+rotation) are null where it does not tell them.
+"""
 
 PLAN_SCHEMA = pa.schema(
     [
+        ("row", pa.int64()),
+        ("shard", pa.int32()),
         ("image_id", pa.string()),
         ("uri", pa.string()),
         ("labels", pa.list_(pa.int32())),  # null: the classes are predicted
@@ -38,10 +38,18 @@ PLAN_SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""A planned image: size after EXIF rotation and patch count, or why its header cannot be read."""
+"""A planned image: size after EXIF rotation and patch count, or why it cannot be explained.
+
+``row`` numbers the images of the run from 0 in the order of the source, ``shard`` their shards.
+"""
 
 DECODED_SCHEMA = PLAN_SCHEMA.append(pa.field("pixels", pa.large_binary()))
 """A decoded image: RGB bytes, row by row; null where ``error`` is set."""
+
+SCORED_SCHEMA = DECODED_SCHEMA.append(pa.field("classes", pa.list_(pa.int32()))).append(
+    pa.field("scores", pa.list_(pa.float32()))  # class by class, a value for each patch
+)
+"""A decoded image and what the pre-filter needs of its patches; nulls where ``error`` is set."""
 
 PATCH_TYPE = pa.struct(
     [
@@ -73,6 +81,7 @@ TARGET_TYPE = pa.struct(
 
 RESULT_SCHEMA = pa.schema(
     [
+        ("row", pa.int64()),
         ("image_id", pa.string()),
         ("uri", pa.string()),
         ("height", pa.int32()),
@@ -83,7 +92,7 @@ RESULT_SCHEMA = pa.schema(
         ("targets", pa.list_(TARGET_TYPE)),
     ]
 )
-"""One image of ``OUT/maps/*.parquet``.
+"""One image of ``OUT/maps/*.parquet``; ``row`` is its number in the plan.
 
 ``map.bytes`` is a single-channel PNG where ``map_dtype`` is uint8 or uint16, else raw little-endian
 floats of shape ``map_shape``; ``map.path`` names the NPY file below OUT if there is one.

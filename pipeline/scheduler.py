@@ -1,41 +1,31 @@
-"""Plan: rows of a source into shards of about equal patch cost, before any pixel moves."""
+"""Scheduler: rows of a source into a plan of shards, before any pixel moves."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from pipeline.images import image_size
-from pipeline.labels import LabelResolver
-from pipeline.records import PLAN_SCHEMA, SourceRow
-from sess_kernels.config import SESSConfig
-from sess_kernels.errors import SessError, one_line
-from sess_kernels.windows import count
+from pipeline.files import Folder
+from pipeline.fingerprint import Fingerprint
+from pipeline.ids import UniqueIds, hash_ids
+from pipeline.plan_rows import PlanConfig, plan_rows
+from pipeline.records import PLAN_SCHEMA, TABLE_ROWS
+from pipeline.sizes import with_sizes
+from pipeline.stores import open_file
+from pipeline.streams import ahead, equal_tables
 
-MIN_SHARD_PATCHES = 128  # below it the padding of the last device batch shows
-MAX_SHARD_PATCHES = 65_536  # above it a lost shard costs too much to repeat
-MAX_SHARD_PIXELS = 2**24  # a shard is decoded as a whole: 50 MB of RGB
-_SHARDS = 64  # aimed at: enough for workers to end together
-_HEADER_READERS = 16
-
-
-@dataclass(frozen=True)
-class PlannedRow:
-    """One planned image, see ``records.PLAN_SCHEMA``."""
-
-    image_id: str
-    uri: str
-    labels: list[int] | None
-    height: int
-    width: int
-    n_patches: int
-    error: str | None
+_PLANNERS = 2
+_WRITERS = 4  # more than cores: a store answers late
+_REPEATED = ["labels.list.element", "height", "width", "n_patches", "error"]  # of few values
+_SHARD = PLAN_SCHEMA.get_field_index("shard")
 
 
 @dataclass(frozen=True)
@@ -43,91 +33,156 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        shards: Parquet files of the planned rows, in order.
+        n_files: Parquet files of the plan, see ``files``.
         n_images: Rows of the plan.
-        n_patches: Patches of all images whose header could be read.
-        fingerprint: SHA-256 over ids, URIs, labels and sizes.
-    """
-
-    shards: tuple[Path, ...]
-    n_images: int
-    n_patches: int
-    fingerprint: str
-
-
-def plan_rows(
-    rows: Iterable[SourceRow],
-    resolve: LabelResolver | None,
-    config: SESSConfig,
-    input_size: int,
-) -> Iterator[PlannedRow]:
-    """Sizes and patch counts of the rows, headers read in parallel, order kept.
-
-    Args:
-        rows: Rows of a source.
-        resolve: Turns labels into class indices; ``None`` if the classes are predicted.
-        config: Settings of SESS.
-        input_size: Input size of the backbone in pixels.
-
-    Raises:
-        SessError: If two rows have one id, or labels cannot be resolved.
-    """
-    seen: set[str] = set()
-
-    def plan(row: SourceRow) -> PlannedRow:
-        labels = None if resolve is None else resolve(row.image_id, row.labels or ())
-        try:
-            height, width = image_size(row.uri)
-            patches = count(height, width, config, input_size)
-            return PlannedRow(row.image_id, row.uri, labels, height, width, patches, None)
-        except Exception as error:  # a decoder may raise anything; the row says so, others go on
-            return PlannedRow(row.image_id, row.uri, labels, 0, 0, 0, one_line(error))
-
-    def unique(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-        for row in rows:
-            if row.image_id in seen:
-                raise SessError(f"two rows have the image id {row.image_id!r}; make ids unique")
-            seen.add(row.image_id)
-            yield row
-
-    with ThreadPoolExecutor(_HEADER_READERS) as pool:
-        yield from pool.map(plan, unique(rows))
-
-
-def shards(rows: Iterable[PlannedRow], shard_patches: int) -> Iterator[list[PlannedRow]]:
-    """Consecutive rows together until they reach ``shard_patches`` or ``MAX_SHARD_PIXELS``.
+        n_patches: Patches of all images that can be explained.
+        n_shards: Shards of the plan.
+        n_failed: Rows with an error.
+        fingerprint: SHA-256 of what the source lists, see ``fingerprint.Fingerprint``.
 
     Example:
-        >>> rows = [PlannedRow(str(i), "", None, 9, 9, 10, None) for i in range(5)]
-        >>> [len(shard) for shard in shards(rows, 20)]
-        [2, 2, 1]
+        >>> plan = Plan(1, 5, 405, 1, 0, "1c2b")
+        >>> plan.files, Plan.of(plan.to_dict()) == plan
+        (('part-000000.parquet',), True)
     """
-    shard: list[PlannedRow] = []
-    patches = pixels = 0
-    for row in rows:
-        shard.append(row)
-        patches += max(row.n_patches, 1)
-        pixels += row.height * row.width
-        if patches >= shard_patches or pixels >= MAX_SHARD_PIXELS:
-            yield shard
-            shard, patches, pixels = [], 0, 0
-    if shard:
-        yield shard
+
+    n_files: int
+    n_images: int
+    n_patches: int
+    n_shards: int
+    n_failed: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Plan:
+        """The plan that ``to_dict`` tells of."""
+        return cls(**stored)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan ready for JSON."""
+        return asdict(self)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files of the plan, in order; rows of ``records.PLAN_SCHEMA``."""
+        return tuple(_name(number) for number in range(self.n_files))
 
 
-def write_plan(rows: Iterable[PlannedRow], folder: Path) -> Plan:
-    """Write the rows shard by shard to ``folder/shard-NNNNNN.parquet``."""
-    planned = list(rows)
-    total = sum(row.n_patches for row in planned)
-    cost = min(max(total // _SHARDS, MIN_SHARD_PATCHES), MAX_SHARD_PATCHES)
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    files = []
-    for number, shard in enumerate(shards(planned, cost)):
-        table = pa.Table.from_pylist([asdict(row) for row in shard], PLAN_SCHEMA)
-        file = folder / f"shard-{number:06d}.parquet"
-        pq.write_table(table, file)
-        files.append(file)
-        for row in shard:
-            digest.update(repr((row.image_id, row.uri, row.labels, row.height, row.width)).encode())
-    return Plan(tuple(files), len(planned), total, digest.hexdigest())
+def write_plan(tables: Iterable[pa.Table], folder: Folder, config: PlanConfig) -> Plan:
+    """Plan the rows of a source and write them to ``folder``, a few tables at a time.
+
+    Every image gets its size (from its header, if the source does not tell it), its patch count,
+    its classes and its shard. An image that cannot be explained keeps its row and says why.
+
+    Args:
+        tables: Rows of ``records.SOURCE_SCHEMA``.
+        folder: Where the plan goes; it should be empty.
+        config: What else the plan depends on.
+
+    Raises:
+        SessError: If two rows have one id, an id is empty or holds NUL, or labels cannot be
+            resolved.
+    """
+    folder.create()
+    listed = Fingerprint()
+    sized = with_sizes(equal_tables(listed.watch(tables), TABLE_ROWS), config.max_pixels)
+    planned = ahead(partial(_plan, config=config), _parts(sized), _PLANNERS)
+    files: list[str] = []
+    unique = UniqueIds(lambda: _ids(folder, files))
+    n_images = n_patches = n_shards = n_failed = 0
+    for part in ahead(partial(_write, folder=folder), _numbered(planned), _WRITERS):
+        files.append(_name(part.number))
+        unique.add(part.hashes)
+        n_images += part.rows.num_rows
+        n_patches += pc.sum(part.rows["n_patches"]).as_py()
+        n_shards = part.rows["shard"][-1].as_py() + 1
+        n_failed += part.rows.num_rows - part.rows["error"].null_count
+    unique.check()
+    pa.default_memory_pool().release_unused()  # the driver lives on for as long as the run
+    return Plan(len(files), n_images, n_patches, n_shards, n_failed, listed.hexdigest())
+
+
+def read_plan(
+    folder: Folder, files: Iterable[str], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Rows of files of a plan, a table for each file.
+
+    Args:
+        folder: Where the plan is.
+        files: Names of its files.
+        columns: Columns to read; all, if not given.
+
+    Raises:
+        OSError: If a file is missing or cannot be read.
+    """
+    for name in files:
+        with open_file(f"{folder.uri}/{name}") as file:
+            yield pq.read_table(file, columns=columns)
+
+
+def write_part(folder: Folder, name: str, rows: pa.Table) -> None:
+    """Write a file of a plan.
+
+    Args:
+        folder: Where the plan is.
+        name: Name of the file.
+        rows: Rows of ``records.PLAN_SCHEMA``.
+    """
+    with folder.writing(name) as file:
+        pq.write_table(rows, file, compression="zstd", use_dictionary=_REPEATED)
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """Rows of a source with their sizes, see ``sizes.with_sizes``, for one file of the plan."""
+
+    number: int
+    rows: pa.Table
+    is_all: bool
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Rows of one file of the plan, and the hashes of their ids."""
+
+    number: int
+    rows: pa.Table
+    hashes: NDArray[np.uint64]
+
+
+def _parts(sized: Iterator[pa.Table]) -> Iterator[_Sized]:
+    """What each file of the plan will hold; whether it holds all is known one table ahead."""
+    number, rows = 0, next(sized, None)
+    while rows is not None:
+        following = next(sized, None)
+        yield _Sized(number, rows, is_all=number == 0 and following is None)
+        number, rows = number + 1, following
+
+
+def _plan(part: _Sized, config: PlanConfig) -> _Planned:
+    rows = plan_rows(part.rows, part.number * TABLE_ROWS, config, is_all=part.is_all)
+    return _Planned(part.number, rows, hash_ids(rows["image_id"].combine_chunks()))
+
+
+def _numbered(planned: Iterator[_Planned]) -> Iterator[_Planned]:
+    """Parts whose shards go on where those of the part before ended."""
+    n_shards = 0
+    for part in planned:
+        shards = pc.add(part.rows["shard"], pa.scalar(n_shards, pa.int32()))
+        n_shards = shards[-1].as_py() + 1
+        rows = part.rows.set_column(_SHARD, PLAN_SCHEMA.field(_SHARD), shards)
+        yield _Planned(part.number, rows, part.hashes)
+
+
+def _write(part: _Planned, folder: Folder) -> _Planned:
+    write_part(folder, _name(part.number), part.rows)
+    return part
+
+
+def _name(number: int) -> str:
+    return f"part-{number:06d}.parquet"
+
+
+def _ids(folder: Folder, files: list[str]) -> Iterator[pa.StringArray]:
+    for rows in read_plan(folder, files, ["image_id"]):
+        yield rows["image_id"].combine_chunks()

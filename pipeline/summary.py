@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,13 +14,17 @@ class Summary:
     """Counts and times of a run.
 
     Attributes:
-        images: Rows written.
+        images: Rows written, those of an earlier run that was resumed among them.
         failed: Rows of them with an error.
         patches: Patches scored.
         plan_s: Seconds to check, list and plan.
         run_s: Seconds of the engine, its start included.
+        resumed: Rows that were there when this run began.
         device: Kind of device the backbone workers ran on.
         batch_size: Patches of a device batch.
+        device_batches: Device batches of the backbone workers.
+        full_batches: Those of them without padding.
+        was_complete: Whether everything was there and nothing was run.
     """
 
     images: int = 0
@@ -27,12 +32,23 @@ class Summary:
     patches: int = 0
     plan_s: float = 0.0
     run_s: float = 0.0
+    resumed: int = 0
     device: str = ""
     batch_size: int = 0
+    device_batches: int = 0
+    full_batches: int = 0
+    was_complete: bool = False
+    _told_failed: int = field(default=0, repr=False)
     _told_images: int = field(default=0, repr=False)
     _told_patches: int = field(default=0, repr=False)
-    _first: BatchDone | None = field(default=None, repr=False)
+    _began: float = field(default=math.inf, repr=False)
     _last: float = field(default=0.0, repr=False)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Summary:
+        """The summary that ``to_dict`` gave, without the rates."""
+        known = {name for name in cls.__dataclass_fields__ if not name.startswith("_")}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     def add(self, done: BatchDone) -> None:
         """Count a finished batch."""
@@ -41,32 +57,24 @@ class Summary:
         self.patches += done.patches
         self._told_images += done.images
         self._told_patches += done.patches
+        self._told_failed += done.failed
+        self.device_batches += done.device_batches
+        self.full_batches += done.full_batches
         self.device, self.batch_size = done.device, done.batch_size
-        if self._first is None or done.finished < self._first.finished:
-            self._first = done
+        if done.images:
+            self._began = min(self._began, done.started)
         self._last = max(self._last, done.finished)
 
+    @property
+    def told(self) -> tuple[int, int]:
+        """Rows of this run that workers have told of, and those of them that failed."""
+        return self._told_images, self._told_failed
+
     def to_dict(self) -> dict[str, Any]:
-        """The counts, the times, and the rates after start-up."""
+        """The counts, the times, and the rates since the first batch began: a worker was up."""
         counts = {k: v for k, v in asdict(self).items() if not k.startswith("_")}
-        images, patches, seconds = self._after_start()
+        seconds = self._last - self._began if self._told_images else 0.0
         return counts | {
-            "images_per_s": images / seconds if seconds else 0.0,
-            "patches_per_s": patches / seconds if seconds else 0.0,
+            "images_per_s": self._told_images / seconds if seconds else 0.0,
+            "patches_per_s": self._told_patches / seconds if seconds else 0.0,
         }
-
-    def _after_start(self) -> tuple[int, int, float]:
-        """Images, patches and seconds since the first batch ended; of it, if it was the only one.
-
-        By then the workers are up, whatever the engine.
-        """
-        first = self._first
-        if first is None:
-            return 0, 0, 0.0
-        if self._told_images == first.images:
-            return first.images, first.patches, first.finished - first.started
-        return (
-            self._told_images - first.images,
-            self._told_patches - first.patches,
-            self._last - first.finished,
-        )

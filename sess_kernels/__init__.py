@@ -11,7 +11,7 @@ Example:
 from sess_kernels.backbones import Backbone, BlackBox, Preprocessing, load_backbone
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import ConfigError, SessError
-from sess_kernels.results import ClassSaliency, PatchSaliency
+from sess_kernels.results import ClassSaliency, PatchSaliency, PatchScores
 from sess_kernels.sess import SESS, sess
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ClassSaliency",
     "ConfigError",
     "PatchSaliency",
+    "PatchScores",
     "Preprocessing",
     "SESSConfig",
     "SessError",

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sess_kernels.backbones import Backbone, BlackBox
+from sess_kernels.config import SESSConfig
 from sess_kernels.errors import SessError, unknown
+from sess_kernels.results import PatchScores
 from sess_kernels.saliency import BaseMethod
 from sess_kernels.scorer import PRECISIONS
+from sess_kernels.windows import count
 
 
 def check(
@@ -59,6 +62,34 @@ def check_classes(
     for index in {index for given in class_indices for index in given or ()}:
         if not 0 <= index < n_classes:
             raise ValueError(f"Expected classes of 0 to {n_classes - 1} but got {index}")
+
+
+def check_scores(
+    scores: Sequence[PatchScores], images: Sequence[Tensor], config: SESSConfig
+) -> None:
+    """Raise ``ValueError`` if scores do not belong to the patches of their image.
+
+    Args:
+        scores: Scores of each image.
+        images: The images (3, H, W).
+        config: Settings of SESS, with the window size set.
+
+    Example:
+        >>> import torch
+        >>> scores, config = PatchScores((7,), torch.zeros(1, 5)), SESSConfig(scales=3)
+        >>> check_scores([scores], [torch.zeros(3, 60, 60)], config.for_input(224))
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected scores (1, 9) of image 0 but got (1, 5); score it with this SESSConfig
+    """
+    for number, (one, image) in enumerate(zip(scores, images, strict=True)):
+        height, width = image.shape[1:]
+        expected = len(one.classes), count(height, width, config)
+        if one.scores.shape != expected:
+            raise ValueError(
+                f"Expected scores {expected} of image {number} but got {tuple(one.scores.shape)}; "
+                "score it with this SESSConfig"
+            )
 
 
 def check_finite(values: Tensor, what: str) -> None:

@@ -5,6 +5,8 @@ Paper section 3 and Algorithm 1 line 10.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,30 @@ def pre_filter(scores: Tensor, config: SESSConfig, margin: int = 0) -> Tensor:
     """
     order = torch.sort(scores, descending=True, stable=True).indices
     return order[: config.kept(len(scores)) + margin].sort().values
+
+
+def kept_of(scores: Tensor, config: SESSConfig) -> list[Tensor]:
+    """The patches to keep for each class, of scores (K, N) of one image.
+
+    Example:
+        >>> scores = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+        >>> [kept.tolist() for kept in kept_of(scores, SESSConfig(pre_filter_ratio=0.5))]
+        [[1], [0]]
+    """
+    return [pre_filter(row, config) for row in scores]
+
+
+def any_of(kept: Sequence[Tensor], total: int) -> Tensor:
+    """Which of all patches some class keeps, ``bool (total,)``.
+
+    Example:
+        >>> any_of([torch.tensor([2]), torch.tensor([0, 2])], 4).tolist()
+        [True, False, True, False]
+    """
+    found = torch.zeros(total, dtype=torch.bool)
+    for patches in kept:
+        found[patches] = True
+    return found
 
 
 def top_classes(scores: Tensor, top_k: int) -> list[int]:

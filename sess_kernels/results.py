@@ -1,14 +1,56 @@
-"""What SESS finds: the map of a class, and on request those of its patches."""
+"""What SESS finds: scores of patches, the map of a class, on request those of its patches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sess_kernels.fuse import Window
 from sess_kernels.packing import Span
+
+
+@dataclass(frozen=True)
+class PatchScores:
+    """What the pre-filter must know of one image; small, to be sent to another process.
+
+    Attributes:
+        classes: The K classes of the image: those that were given, or the best of it.
+        scores: ``float32 (K, N)`` on the CPU: the probability of each class in each of the N
+            patches; -1 in a patch that cannot be kept.
+    """
+
+    classes: tuple[int, ...]
+    scores: Tensor
+
+
+class Scored(NamedTuple):
+    """What is known of the patches of a group; valid until the next group.
+
+    Attributes:
+        images: (P, 3, S, S) normalised patches on the device; no entries unless they are kept.
+        features: (P, ...) output of the target layer there; no entries unless they are kept.
+        scores: (P, classes) probabilities on the CPU; -1 in a patch that cannot be kept.
+        classes: The classes of each image.
+        maps: (P, h, w) map of each patch for the first class of its image, if the method gave it
+            with the scores.
+    """
+
+    images: Tensor
+    features: Tensor
+    scores: Tensor
+    classes: list[Sequence[int]]
+    maps: Tensor | None
+
+    def by_image(self, spans: Sequence[Span]) -> list[PatchScores]:
+        """The scores of the classes of each image."""
+        found = []
+        for span, classes in zip(spans, self.classes, strict=True):
+            scores = self.scores[span.first : span.stop, list(classes)]
+            found.append(PatchScores(tuple(classes), scores.T.contiguous()))
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,5 @@
 """Scores of patches: device batches of one fixed size through the network.
 
-With a fixed batch size a patch's bits do not depend on its place in the batch or on its neighbours,
-so the last batch is padded, never cut short.
-
 In reduced precision the order of the scores changes, and with it the patches that the pre-filter
 keeps. ``fast`` therefore scores everything in bfloat16 and repeats in float32 what may be kept:
 the best patches of each class and a margin behind them. As long as the margin holds every patch
@@ -14,16 +11,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.batches import DeviceBatches
 from sess_kernels.config import SESSConfig
-from sess_kernels.packing import Span, fixed_batches
-from sess_kernels.patches import extract
+from sess_kernels.packing import Packing, Span, groups
 from sess_kernels.prefilter import pre_filter, top_classes
+from sess_kernels.results import Scored
 from sess_kernels.saliency.base import BaseMethod, GradientMethod, ImageMethod
 
 PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,25 +30,6 @@ PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp1
 MARGIN = 0.04  # of all patches of an image: those behind the kept ones that float32 scores too
 MAX_REPEATED = 0.35  # share of the patches; above it scoring twice saves too little
 _ROUNDING = 1e-9
-
-
-class Scored(NamedTuple):
-    """What is known of the patches of a group; valid until the next group.
-
-    Attributes:
-        images: (P, 3, S, S) normalised patches on the device; no entries unless they are kept.
-        features: (P, ...) output of the target layer on the device.
-        scores: (P, classes) probabilities on the CPU; -1 in a patch that cannot be kept.
-        classes: The classes of each image.
-        maps: (P, h, w) map of each patch for the first class of its image, if the method gave it
-            with the scores.
-    """
-
-    images: Tensor
-    features: Tensor
-    scores: Tensor
-    classes: list[Sequence[int]]
-    maps: Tensor | None
 
 
 class PatchScorer:
@@ -62,9 +41,6 @@ class PatchScorer:
         batch_size: Patches of a device batch.
         method: The base method that the patches are scored for.
         precision: A key of ``PRECISIONS``.
-
-    Attributes:
-        patch_bytes: Memory that each patch of a group takes.
     """
 
     def __init__(
@@ -77,18 +53,14 @@ class PatchScorer:
     ) -> None:
         assert config.window_size is not None
         self.backbone, self.config, self.batch_size = backbone, config, batch_size
-        self.window: int = config.window_size
         self._fast = precision == "fast" and _pays(config)
-        self._keep = method.needs_images or self._fast
+        self._images_needed, self._features_needed = method.needs_images, method.needs_features
         keeps_all = not config.pre_filter_ratio and precision in ("fp32", "fast")
         self._method = method if keeps_all and _in_one_pass(method) else None
         self._dtype = PRECISIONS[precision] if self._fast or precision != "fast" else None
         self._first = backbone if self._dtype is None else copy.deepcopy(backbone).to(self._dtype)
-        self._image_shape = (3, backbone.input_size, backbone.input_size)
-        self._images = self._empty(batch_size, self._image_shape).zero_()
-        self._features = self._empty(0, backbone.feature_shape)
-        kept = math.prod(self._image_shape) if self._keep else 0
-        self.patch_bytes = 4 * (math.prod(backbone.feature_shape) + kept + backbone.n_classes)
+        self._batches = DeviceBatches(backbone, config.window_size, batch_size)
+        self._features = self._batches.empty(0, backbone.feature_shape)
 
     def __call__(
         self,
@@ -96,6 +68,8 @@ class PatchScorer:
         spans: Sequence[Span],
         given: Sequence[Sequence[int] | None],
         top_k: int,
+        *,
+        keep: bool = True,
     ) -> Scored:
         """Score the patches of a group.
 
@@ -104,42 +78,99 @@ class PatchScorer:
             spans: Their patches.
             given: The classes of each image; ``None`` takes the best ``top_k`` of the first scale.
             top_k: Classes to take where none are given.
+            keep: Keep what the method needs of the patches too; the scores alone if False.
         """
-        self._reserve(spans[-1].stop)
         maps = None
-        if self._method and all(given):
+        if keep and self._method and all(given):
             scores, maps = self._explain_all(self._method, images, spans, given)
         else:
-            scores = self._score_all(images, spans)
+            scores = self._score_all(images, spans, keep)
         if self._fast:
             rough, scores = scores, torch.full_like(scores, -1)
             rows = torch.arange(len(scores))
-            self._score_again(torch.cat([rows[span.first_scale] for span in spans]), scores)
+            first_scales = torch.cat([rows[span.first_scale] for span in spans])
+            self._score_again(first_scales, scores, keep)
         classes = [
             chosen if chosen is not None else top_classes(scores[span.first_scale], top_k)
             for span, chosen in zip(spans, given, strict=True)
         ]
         if self._fast:
-            self._score_again(self._hopeful(spans, classes, rough), scores)
-        total = len(scores)
-        kept = self._images[: total if self._keep else 0]
-        return Scored(kept, self._features[:total], scores, classes, maps)
+            self._score_again(self._hopeful(spans, classes, rough), scores, keep)
+        return Scored(*self._kept(len(scores) if keep else 0), scores, classes, maps)
+
+    def load(
+        self, images: Sequence[Tensor], spans: Sequence[Span], wanted: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Patches and features of some patches, with the bits that scoring gives them.
+
+        Args:
+            images: The images (3, H, W) of a group.
+            spans: Their wanted patches.
+            wanted: ``bool (N,)`` for each image: which of its patches.
+
+        Returns:
+            What a ``Query`` wants; no entries in what the method does not need.
+        """
+        total = spans[-1].stop
+        if self._features_needed:
+            network, dtype = (self.backbone, None) if self._fast else (self._first, self._dtype)
+            self._reserve(total)
+            batches = self._batches(images, spans, wanted, keep=self._images_needed)
+            for first, batch in batches:
+                features, _ = network(batch.to(dtype))
+                self._features[first : first + self.batch_size] = features
+        else:
+            for _ in self._batches.load(images, spans, wanted):
+                pass
+        return self._kept(total)
+
+    def groups(
+        self, images: Sequence[Tensor], wanted: Sequence[int] | None = None, *, keep: bool = True
+    ) -> Iterator[list[Span]]:
+        """Images in order, together as long as what is kept of their patches fits.
+
+        Args:
+            images: Images (3, H, W).
+            wanted: How many patches of each image are run; all of them if not given.
+            keep: As in a call.
+        """
+        values = self.backbone.n_classes
+        if self._fast or (keep and self._images_needed):
+            values += math.prod(self.fixed_batch.shape[1:])
+        if keep and self._features_needed:
+            values += math.prod(self.backbone.feature_shape)
+        most = self._batches.max_patches(4 * values)
+        return groups(images, self.config, self.backbone.input_size, most, wanted)
+
+    @property
+    def packing(self) -> Packing:
+        """How full the device batches were."""
+        return self._batches.packing
 
     @property
     def fixed_batch(self) -> Tensor:
         """Patches (batch_size, 3, S, S) as the network gets them, whatever they show."""
-        return self._images[: self.batch_size]
+        return self._batches.images[: self.batch_size]
 
     def floor(self, n_batches: int) -> None:
         """As many bare forwards of the fixed batch, what a benchmark compares with."""
         for _ in range(n_batches):
             self.backbone(self.fixed_batch)
 
-    def _score_all(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Tensor:
+    def _kept(self, total: int) -> tuple[Tensor, Tensor]:
+        images = self._batches.images[: total * self._images_needed]
+        return images, self._features[: total * self._features_needed]
+
+    def _score_all(self, images: Sequence[Tensor], spans: Sequence[Span], keep: bool) -> Tensor:
         found = []
-        for first, batch in self._batches(images, spans):
+        keep_features = keep and self._features_needed
+        if keep_features:
+            self._reserve(spans[-1].stop)
+        keep_images = self._fast or (keep and self._images_needed)
+        for first, batch in self._batches(images, spans, keep=keep_images):
             features, logits = self._forward(batch.to(self._dtype))
-            self._features[first : first + self.batch_size] = features
+            if keep_features:
+                self._features[first : first + self.batch_size] = features
             found.append(self.backbone.scores(logits))
         return torch.cat(found)[: spans[-1].stop].cpu()
 
@@ -165,7 +196,7 @@ class PatchScorer:
         wanted = torch.tensor(firsts).repeat_interleave(lengths)
         rows = torch.arange(self.batch_size)
         scores, maps = [], []
-        for first, batch in self._batches(images, spans):
+        for first, batch in self._batches(images, spans, keep=self._images_needed):
             classes = wanted[(first + rows).clamp_max(len(wanted) - 1)].to(batch.device)
             found, logits = method.differentiate(self.backbone, batch, classes)
             maps.append(found)
@@ -173,24 +204,13 @@ class PatchScorer:
         total = len(wanted)
         return torch.cat(scores)[:total].cpu(), torch.cat(maps)[:total]
 
-    def _batches(
-        self, images: Sequence[Tensor], spans: Sequence[Span]
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Full device batches of the patches of a group, each with the number of its first one."""
-        total, size, slots = spans[-1].stop, self.batch_size, len(self._images)
-        for number, patch in enumerate(self._patches(images, spans), start=1):
-            self._images[(number - 1) % slots] = patch
-            if number % size == 0 or number == total:
-                first = (number - 1) // size * size
-                yield first, self._images[first % slots : first % slots + size]
-
-    def _score_again(self, rows: Tensor, scores: Tensor) -> None:
+    def _score_again(self, rows: Tensor, scores: Tensor, keep: bool) -> None:
         """Features and scores of some patches in float32, in full device batches."""
         found = []
-        for batch in fixed_batches(len(rows), self.batch_size):
-            patches = rows[batch].to(self._images.device)
-            images = self._images[patches].contiguous(memory_format=torch.channels_last)
-            self._features[patches], logits = self.backbone(images)
+        for chosen, batch in self._batches.again(rows):
+            features, logits = self.backbone(batch)
+            if keep and self._features_needed:
+                self._features[chosen] = features
             found.append(self.backbone.scores(logits))
         if found:
             scores[rows] = torch.cat(found)[: len(rows)].cpu()
@@ -211,21 +231,9 @@ class PatchScorer:
 
     def _reserve(self, n_patches: int) -> None:
         """Memory, kept between calls: fresh pages cost more than writing them."""
-        rows = -(-n_patches // self.batch_size) * self.batch_size
+        rows = self._batches.rows(n_patches)
         if len(self._features) < rows:
-            self._features = self._empty(rows, self.backbone.feature_shape)
-        if self._keep and len(self._images) < rows:
-            self._images = self._empty(rows, self._image_shape).zero_()
-
-    def _empty(self, rows: int, shape: tuple[int, ...]) -> Tensor:
-        planes = len(shape) == 3 and shape[1] == shape[2]  # else tokens, or channels last already
-        layout = torch.channels_last if planes else torch.contiguous_format
-        return torch.empty((rows, *shape), device=self.backbone.device, memory_format=layout)
-
-    def _patches(self, images: Sequence[Tensor], spans: Sequence[Span]) -> Iterator[Tensor]:
-        for image, span in zip(images, spans, strict=True):
-            image = image.to(self.backbone.device)
-            yield from extract(image, span.grids, self.window, self.backbone)
+            self._features = self._batches.empty(rows, self.backbone.feature_shape)
 
 
 def _pays(config: SESSConfig) -> bool:

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sess_kernels.backbones import Backbone, load_backbone
-from sess_kernels.checks import check, check_classes, check_finite
+from sess_kernels.checks import check, check_classes, check_finite, check_scores
 from sess_kernels.config import SESSConfig
-from sess_kernels.fuse import SMALL, channel_weights, fuse, min_max, rescale, windows_of
+from sess_kernels.explain import Explainer, jobs_of
 from sess_kernels.images import Image, to_tensor
 from sess_kernels.memory import keep_freed_memory
-from sess_kernels.packing import Span, fixed_batches, groups
+from sess_kernels.packing import Packing, Span
 from sess_kernels.precision import exact_fp32
-from sess_kernels.prefilter import pre_filter
-from sess_kernels.results import ClassSaliency, PatchSaliency, patches_of
-from sess_kernels.saliency import BaseMethod, Explain, Query, base_method
-from sess_kernels.scorer import PatchScorer, Scored
-from sess_kernels.smooth import smooth
+from sess_kernels.prefilter import any_of, kept_of
+from sess_kernels.results import ClassSaliency, PatchScores, Scored
+from sess_kernels.saliency import BaseMethod, Explain, base_method
+from sess_kernels.scorer import PatchScorer
 
-_GROUP_BYTES = 256 * 2**20  # what is kept of the patches that wait for the pre-filter
-_GROUP_BATCHES = 16  # but so many device batches at least: the last of a group is padded
-_SMALL_MAPS = 32  # normalised together at least, where they are no larger than CAMs
+_Classes = Sequence[Sequence[int] | None]
 _DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
-
-
-class _Job(NamedTuple):
-    """One map to make."""
-
-    span: Span
-    class_index: int
-    kept: Tensor  # (n,) patches of the group that the pre-filter left
-    maps: Tensor | None  # of these patches, if they came with the scores
 
 
 class SESS:
@@ -42,6 +30,10 @@ class SESS:
 
     Patches of several images fill device batches of one fixed size, the last one padded; a patch's
     bits then do not depend on its neighbours, and a map's not on what it was computed with.
+
+    A call is the whole way from images to maps. ``score_patches`` and ``explain_patches`` are its
+    halves, which may run in different processes: the maps have the same bits. What the whole has
+    from one forward costs the second half another one of the kept patches.
 
     On a CPU the process keeps up to 512 MiB of freed memory, see ``memory.keep_freed_memory``.
 
@@ -86,13 +78,22 @@ class SESS:
         self.score = PatchScorer(
             self.backbone, self.config, self.batch_size, self.method, precision
         )
+        self._explainer = Explainer(self.backbone, self.method, self.config, self.batch_size)
+
+    @property
+    def packing(self) -> Packing:
+        """How full the device batches were that gave scores or features, since construction.
+
+        What a base method runs by itself is not counted.
+        """
+        return self.score.packing
 
     @exact_fp32()
     @torch.no_grad()
     def __call__(
         self,
         images: Sequence[Image],
-        class_indices: Sequence[Sequence[int] | None],
+        class_indices: _Classes,
         top_k: int = 1,
         keep_patches: bool = False,
     ) -> list[list[ClassSaliency]]:
@@ -112,90 +113,104 @@ class SESS:
             ValueError: If an image has another shape, or a class is out of range.
             SessError: If scores or maps are not finite.
         """
-        tensors = [to_tensor(image) for image in images]
-        check_classes(len(tensors), class_indices, self.backbone.n_classes)
+        tensors = self._tensors(images, class_indices)
         found: list[list[ClassSaliency]] = []
-        max_patches = _GROUP_BYTES // self.score.patch_bytes
-        if self.backbone.device.type != "cpu":
-            max_patches = max(max_patches, _GROUP_BATCHES * self.batch_size)
-        for spans in groups(tensors, self.config, self.backbone.input_size, max_patches):
-            group = slice(len(found), len(found) + len(spans))
-            scored = self.score(tensors[group], spans, class_indices[group], top_k)
-            check_finite(scored.scores, f"scores of {self.backbone.name}")
-            found += self._explain(spans, scored, keep_patches)
+        for spans, scored in self._scored(tensors, class_indices, top_k, keep=True):
+            jobs = [
+                jobs_of(span, one, kept_of(one.scores, self.config), maps=scored.maps)
+                for span, one in zip(spans, scored.by_image(spans), strict=True)
+            ]
+            found += self._explainer(jobs, scored.images, scored.features, keep_patches)
         return found
 
-    def _explain(
-        self, spans: Sequence[Span], scored: Scored, keep_patches: bool
+    @exact_fp32()
+    @torch.no_grad()
+    def score_patches(
+        self, images: Sequence[Image], class_indices: _Classes, top_k: int = 1
+    ) -> list[PatchScores]:
+        """The first half of a call: the scores of every patch, which the pre-filter goes by.
+
+        Args:
+            images: Images of any sizes.
+            class_indices: The classes of each image; ``None`` as in a call.
+            top_k: Classes to take where none are given.
+
+        Returns:
+            The scores of each image.
+
+        Raises:
+            ValueError: If an image has another shape, or a class is out of range.
+            SessError: If scores are not finite.
+
+        Example:
+            >>> from skimage.data import chelsea
+            >>> explain = SESS("lite0", config=SESSConfig(scales=2))
+            >>> [cat] = explain.score_patches([chelsea()], [[285]])
+            >>> cat.classes, tuple(cat.scores.shape)
+            ((285,), (1, 6))
+        """
+        tensors = self._tensors(images, class_indices)
+        groups_ = self._scored(tensors, class_indices, top_k, keep=False)
+        return [one for spans, scored in groups_ for one in scored.by_image(spans)]
+
+    @exact_fp32()
+    @torch.no_grad()
+    def explain_patches(
+        self, images: Sequence[Image], scores: Sequence[PatchScores], keep_patches: bool = False
     ) -> list[list[ClassSaliency]]:
-        jobs = [
-            self._job(span, index, scored, is_first=number == 0)
-            for span, classes in zip(spans, scored.classes, strict=True)
-            for number, index in enumerate(classes)
-        ]
-        found: dict[int, list[ClassSaliency]] = {span.first: [] for span in spans}
-        for some in self._together(jobs):
-            for job, part in zip(some, self._maps(some, scored), strict=True):
-                found[job.span.first].append(self._fuse(job, part, scored.scores, keep_patches))
-        return list(found.values())
+        """The second half of a call: the maps, from the patches that the scores keep.
 
-    def _together(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs in order, together while their maps fit: they may be as large as the patches."""
-        limit = max(1, _GROUP_BYTES // (4 * self.backbone.input_size**2))
-        some: list[_Job] = []
-        for job in jobs:
-            if some and sum(len(one.kept) for one in (*some, job)) > limit:
-                yield some
-                some = []
-            some.append(job)
-        if some:
-            yield some
+        Only these are run again, and only if the method needs their features.
 
-    def _job(self, span: Span, class_index: int, scored: Scored, *, is_first: bool) -> _Job:
-        patches = slice(span.first, span.stop)
-        kept = span.first + pre_filter(scored.scores[patches, class_index], self.config)
-        done = scored.maps[patches] if scored.maps is not None and is_first else None
-        return _Job(span, class_index, kept, done)
+        Args:
+            images: The images of ``score_patches``.
+            scores: What it returned for each of them, here or in another process with the same
+                backbone, method and settings.
+            keep_patches: Return the maps of the kept patches too.
 
-    def _maps(self, jobs: Sequence[_Job], scored: Scored) -> Iterator[Tensor]:
-        """The normalised maps of the kept patches of each job."""
-        asked = [job for job in jobs if job.maps is None]
-        found: Iterator[Tensor] = iter(())
-        if asked:
-            patches = torch.cat([job.kept for job in asked])
-            classes = torch.cat([torch.full((len(job.kept),), job.class_index) for job in asked])
-            query = Query(scored.images, scored.features, patches, classes, self.batch_size)
-            maps = self._normalized(self.method(self.backbone, query))
-            found = iter(torch.split(maps, [len(job.kept) for job in asked]))
-        for job in jobs:
-            yield next(found) if job.maps is None else self._normalized(job.maps)
+        Returns:
+            What the call returns, bit for bit.
 
-    def _normalized(self, maps: Tensor) -> Tensor:
-        """Min-max normalised maps, in batches of one size: a product's bits depend on it."""
-        assert self.config.window_size is not None
-        check_finite(maps, f"maps of {self.method.title}")
-        are_small = max(maps.shape[1:]) <= SMALL
-        size = max(self.batch_size, _SMALL_MAPS) if are_small else self.batch_size
-        for batch in fixed_batches(len(maps), size):
-            rows = batch.to(maps.device)
-            maps[rows] = min_max(maps[rows], self.config.window_size)
-        return maps
+        Raises:
+            ValueError: If scores do not belong to the images, or a class is out of range.
+            SessError: If maps are not finite.
 
-    def _fuse(self, job: _Job, maps: Tensor, scores: Tensor, keep_patches: bool) -> ClassSaliency:
-        span, index, kept, _ = job
-        found = scores[kept, index]
-        windows = windows_of(span.grids)
-        chosen = [windows[i - span.first] for i in kept.tolist()]
-        fused = fuse(maps, channel_weights(found, self.config), chosen, span.size, self.config)
-        if self.config.normalize:
-            fused = rescale(fused)
-        if self.config.smooth:
-            fused = smooth(fused)
-        score = scores[span.first_scale, index].mean().item()
-        patches: tuple[PatchSaliency, ...] = ()
-        if keep_patches:
-            patches = patches_of(span, chosen, self.config.window_size or 0, found, maps)
-        return ClassSaliency(index, score, len(kept), fused, patches)
+        Example:
+            >>> from skimage.data import chelsea
+            >>> explain = SESS("lite0", config=SESSConfig(scales=2, pre_filter_ratio=0.5))
+            >>> scores = explain.score_patches([chelsea()], [[285]])
+            >>> [[cat]] = explain.explain_patches([chelsea()], scores)
+            >>> torch.equal(cat.map, explain([chelsea()], [[285]])[0][0].map)
+            True
+        """
+        tensors = self._tensors(images, [one.classes for one in scores])
+        check_scores(scores, tensors, self.config)
+        kept = [kept_of(one.scores, self.config) for one in scores]
+        wanted = [any_of(left, one.scores.shape[1]) for left, one in zip(kept, scores, strict=True)]
+        found: list[list[ClassSaliency]] = []
+        for spans in self.score.groups(tensors, [int(chosen.sum()) for chosen in wanted]):
+            group = slice(len(found), len(found) + len(spans))
+            loaded = self.score.load(tensors[group], spans, wanted[group])
+            parts = zip(spans, scores[group], kept[group], wanted[group], strict=True)
+            jobs = [jobs_of(*part) for part in parts]
+            found += self._explainer(jobs, *loaded, keep_patches)
+        return found
+
+    def _tensors(self, images: Sequence[Image], classes: _Classes) -> list[Tensor]:
+        tensors = [to_tensor(image) for image in images]
+        check_classes(len(tensors), classes, self.backbone.n_classes)
+        return tensors
+
+    def _scored(
+        self, tensors: Sequence[Tensor], classes: _Classes, top_k: int, *, keep: bool
+    ) -> Iterator[tuple[list[Span], Scored]]:
+        done = 0
+        for spans in self.score.groups(tensors, keep=keep):
+            group = slice(done, done + len(spans))
+            done = group.stop
+            scored = self.score(tensors[group], spans, classes[group], top_k, keep=keep)
+            check_finite(scored.scores, f"scores of {self.backbone.name}")
+            yield spans, scored
 
 
 def sess(

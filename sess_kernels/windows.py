@@ -10,7 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 from sess_kernels.config import SESSConfig
+
+_BLOCK = 2**14  # sizes at a time: what they need stays in the cache
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,17 @@ def grids(height: int, width: int, config: SESSConfig, input_size: int = 224) ->
     """
     if height < 1 or width < 1:
         raise ValueError(f"Expected an image of at least 1x1 pixels but got {height}x{width}")
+    return _grids(height, width, *_scales(config, input_size))
+
+
+def _scales(config: SESSConfig, input_size: int) -> tuple[range, int, int]:
+    """Shorter side of the image at each scale, side of the window and step, in pixels."""
     full = config.for_input(input_size)
     assert full.window_size is not None
     assert full.step_size is not None
     assert full.base_size is not None
-    sides = range(
-        full.base_size, full.base_size + full.scale_increment * full.scales, full.scale_increment
-    )
-    return _grids(height, width, sides, full.window_size, full.step_size)
+    stop = full.base_size + full.scale_increment * full.scales
+    return range(full.base_size, stop, full.scale_increment), full.window_size, full.step_size
 
 
 @lru_cache(maxsize=4096)
@@ -98,3 +106,47 @@ def count(height: int, width: int, config: SESSConfig, input_size: int = 224) ->
         (81, 122)
     """
     return sum(len(grid) for grid in grids(height, width, config, input_size))
+
+
+def counts(
+    heights: npt.ArrayLike, widths: npt.ArrayLike, config: SESSConfig, input_size: int = 224
+) -> npt.NDArray[np.int64]:
+    """``count`` of many sizes at once.
+
+    Args:
+        heights: Heights in pixels, whole numbers (N,).
+        widths: Widths in pixels (N,).
+        config: Settings of SESS.
+        input_size: Input size of the backbone in pixels.
+
+    Returns:
+        Patches over all scales ``int64 (N,)``.
+
+    Raises:
+        ValueError: If a side is under one pixel, or there is not one width for each height.
+
+    Example:
+        >>> counts([500, 300], [500, 451], SESSConfig(scales=10)).tolist()
+        [81, 116]
+    """
+    rows, columns = np.asarray(heights, np.int64), np.asarray(widths, np.int64)
+    if rows.ndim != 1 or rows.shape != columns.shape:
+        raise ValueError(f"Expected a width for each height but got {columns.shape}, {rows.shape}")
+    shorter, longer = np.minimum(rows, columns), np.maximum(rows, columns)
+    if (shorter < 1).any():
+        wrong = (shorter < 1).argmax()
+        size = f"{rows[wrong]}x{columns[wrong]}"
+        raise ValueError(f"Expected an image of at least 1x1 pixels but got {size}")
+    found = np.zeros(len(rows), np.int64)
+    sides, window, step = _scales(config, input_size)
+    for start in range(0, len(found), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        for side in sides:  # the longer side as `scaled_size` has it, to the last bit
+            scaled = (side * longer[block] / shorter[block]).astype(np.int64)
+            found[block] += len(positions(side, window, step)) * _n_positions(scaled, window, step)
+    return found
+
+
+def _n_positions(lengths: npt.NDArray[np.int64], window: int, step: int) -> npt.NDArray[np.int64]:
+    """The number of ``positions`` along sides of these lengths."""
+    return 1 - (window - lengths) // step

@@ -3,23 +3,79 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from jobs.benchmarks.measure import Row, Setting, spread
+from jobs.benchmarks.processes import watched
+from pipeline import RunConfig, run
+from pipeline.engines import BatchDone
+from sess_kernels.errors import SessError
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The part of a run in which all workers are at work.
+
+    Attributes:
+        start: When the last worker began its first shard, seconds since the epoch.
+        end: When the first worker found no other one.
+        images: Images done meanwhile; of a shard that began or ended outside, its part.
+    """
+
+    start: float
+    end: float
+    images: float
+
+    @property
+    def images_per_s(self) -> float:
+        """Images a second."""
+        return self.images / (self.end - self.start)
+
+
+def steady(batches: list[BatchDone]) -> Steady:
+    """From the first to the last moment with as many shards at work as ever.
+
+    Raises:
+        SessError: If there is no such time.
+
+    Example:
+        >>> times = [(0, 4), (2, 6), (4, 8), (6, 10)]
+        >>> two = steady([BatchDone(8, 0, 0, "cpu", 4, start, end) for start, end in times])
+        >>> (two.start, two.end, two.images_per_s)
+        (2, 8, 4.0)
+    """
+    # at one moment what ends comes before what begins
+    events = sorted([(b.finished, -1) for b in batches] + [(b.started, 1) for b in batches])
+    working, running = [], 0
+    for _, change in events:
+        running += change
+        working.append(running)
+    most = max(working, default=0)
+    full = [i for i, running in enumerate(working) if running == most]
+    if not most or full[-1] + 1 >= len(events):
+        raise SessError("no shard was run; measure more images")
+    start, end = events[full[0]][0], events[full[-1] + 1][0]
+    images = 0.0
+    for b in batches:
+        inside = min(b.finished, end) - max(b.started, start)
+        images += b.images * max(0.0, inside) / (b.finished - b.started)
+    return Steady(start, end, images)
 
 
 def engines(setting: Setting) -> list[Row]:
-    """Images per second after start-up on the same files."""
-    from pipeline import RunConfig, run
-
+    """Images per second while all workers are at work, on the same files."""
     given: dict[str, Any] = {
         name: getattr(setting, name)
         for name in ("scales", "threads", "batch_size", "device", "backbone")
     }
     rates: dict[str, list[float]] = {"local": [], "ray": []}
+    starts: dict[str, list[float]] = {"local": [], "ray": []}
+    shards = 0
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "images"
         source.mkdir()
@@ -28,16 +84,36 @@ def engines(setting: Setting) -> list[Row]:
         for repeat in range(setting.repeats):
             for name, found in rates.items():
                 config = RunConfig(engine=name, labels="predicted", **given)
-                summary = run(str(source), Path(folder) / f"{name}{repeat}", config)
-                found.append(summary.to_dict()["images_per_s"])
+                out = Path(folder) / f"{name}{repeat}"
+                (began, batches), _ = watched(timed_run, str(source), out, config)
+                phase = steady(batches)
+                found.append(phase.images_per_s)
+                starts[name].append(phase.start - began)
+                shards = len(batches)
     quotients = [a / b for a, b in zip(rates["ray"], rates["local"], strict=True)]
     return [
         {
             "backbone": setting.backbone,
-            "what": f"images/s of engine ray, {setting.images} images",
+            "what": f"images/s of engine ray, {setting.images} images in {shards} shards",
             "against": "engine local",
             "ratio": spread(quotients),
             "ray_images_per_s": spread(rates["ray"]),
             "local_images_per_s": spread(rates["local"]),
+            "ray_start_s": spread(starts["ray"]),
+            "local_start_s": spread(starts["local"]),
         }
     ]
+
+
+def timed_run(source: str, out: Path, config: RunConfig) -> tuple[float, list[BatchDone]]:
+    """When the engine was started, and every batch of a run."""
+    batches: list[BatchDone] = []
+    started: list[float] = []
+    run(
+        source,
+        out,
+        config,
+        on_plan=lambda plan: started.append(time.time()),
+        on_batch=batches.append,
+    )
+    return started[0], batches

@@ -24,7 +24,7 @@ from sess_kernels.windows import count
 
 Row = dict[str, Any]
 """``what`` is measured ``against`` what, on which ``backbone``: their ``ratio``, and milliseconds a
-patch of both where they are times."""
+patch of both where they are times. Where there is no rival, figures with names of their own."""
 
 _SIDE = 227  # pixels of the drawn images: what a square photograph of ImageNet has
 _PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "captum", "torchcam", "ray")
@@ -43,6 +43,7 @@ class Setting:
         threads: CPU threads.
         batch_size: Patches of a device batch.
         source: Folder of photographs, where a benchmark needs real ones.
+        rows: Rows of a table to plan.
     """
 
     backbone: str = "lite0"
@@ -53,6 +54,7 @@ class Setting:
     threads: int = 1
     batch_size: int | None = None
     source: str | None = None
+    rows: int = 1_000_000
 
     def drawn(self) -> list[NDArray[np.uint8]]:
         """Images of blocks in random colours; what they show does not change what they cost."""

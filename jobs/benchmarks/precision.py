@@ -9,7 +9,7 @@ import torch
 
 from jobs.benchmarks.measure import Row, Setting, spread
 from pipeline.images import read_rgb
-from pipeline.sources import open_source
+from pipeline.sources import first_rows, open_source
 from sess_kernels import SESS, ClassSaliency, SESSConfig
 from sess_kernels.errors import SessError
 
@@ -21,7 +21,8 @@ def precision(setting: Setting) -> list[Row]:
     """Time of fp32 over fast, a few photographs at a time, and the share with the same patches."""
     if setting.source is None:
         raise SessError("precision is measured on photographs; give them with --source")
-    photographs = [read_rgb(row.uri) for row in open_source(setting.source)][: setting.images]
+    tables = first_rows(open_source(setting.source), setting.images)
+    photographs = [read_rgb(uri) for table in tables for uri in table["uri"].to_pylist()]
     if not photographs:
         raise SessError(f"{setting.source} holds no photograph")
     return [_row(setting, photographs, _RATIO)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.engines.base import BatchDone, Job, OnBatch
+from pipeline.engines.base import BatchDone, Job, Placement, Stopped, Watch
 
 
-def engine(name: str) -> Callable[[Job, OnBatch], None]:
+def engine(name: str) -> Callable[[Job, Watch], None]:
     """The engine of a name; Ray is imported only where it is used.
 
     Example:
@@ -23,4 +23,4 @@ def engine(name: str) -> Callable[[Job, OnBatch], None]:
     return run_local
 
 
-__all__ = ["BatchDone", "Job", "OnBatch", "engine"]
+__all__ = ["BatchDone", "Job", "Placement", "Stopped", "Watch", "engine"]

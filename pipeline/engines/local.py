@@ -4,84 +4,142 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from queue import SimpleQueue
+import time
+from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from pipeline.engines.base import Job, OnBatch, timed
-from pipeline.files import atomic_write
-from pipeline.read import MAPS_FOLDER
+from pipeline.commit import commit
+from pipeline.config import worker_range
+from pipeline.engines.base import (
+    Counted,
+    Job,
+    Placement,
+    Stopped,
+    Watch,
+    rows_per_file,
+    shards_left,
+)
+from pipeline.journal import Journal, Stage
 from pipeline.sinks import EncodeWorker
 from pipeline.stages import DecodeWorker, SaliencyWorker
 from sess_kernels.errors import SessError
 
-_ROWS_PER_BATCH = 16  # between two of them a run can be interrupted
+_GRACE_SECONDS = 8.0  # for the batches in flight, when the run is interrupted
 
 
-def run_local(job: Job, on_batch: OnBatch) -> None:
+def run_local(job: Job, watch: Watch) -> None:
     """Run a job in this process.
 
     Args:
         job: What to run.
-        on_batch: Told of every finished batch, from any thread.
+        watch: Told and asked, from any thread.
+
+    Raises:
+        SessError: If CUDA is asked for and there is none.
+        Stopped: If ``watch`` stops the run.
     """
-    idle: SimpleQueue[SaliencyWorker] = SimpleQueue()
-    workers = _load_workers(job)
-    for worker in workers:
-        idle.put(worker)
-    encode = EncodeWorker(job.out, job.config.formats, job.config.map_dtype)
-    stop = threading.Event()
+    devices = _devices(job)
+    why = "one process runs both halves"
+    workers = {"saliency": (len(devices), len(devices))}
+    kind = devices[0].partition(":")[0]
+    watch.placed(Placement(kind, job.config.batch_size, "fused", why, workers))
+    _Run(job, watch, devices).go()
 
-    def run_shard(shard: Path) -> None:
-        worker = idle.get()
-        try:
-            results = _explain(pq.read_table(shard), worker, stop, on_batch)
-        finally:
-            idle.put(worker)
-        if results is None:
-            return
-        with atomic_write(job.out / MAPS_FOLDER / f"{shard.stem}.parquet") as file:
-            pq.write_table(encode(results), file)
 
-    with ThreadPoolExecutor(len(workers)) as pool:
-        running = [pool.submit(run_shard, shard) for shard in job.plan.shards]
+class _Run:
+    """Threads that take shard after shard; nothing of the plan is held but what they work on."""
+
+    def __init__(self, job: Job, watch: Watch, devices: list[str]) -> None:
+        self._devices = devices
+        self._job, self._watch = job, watch
+        self._shards = shards_left(job)
+        self._backbones = {device: job.backbone.load(device) for device in set(devices)}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._faults: list[BaseException] = []
+
+    def go(self) -> None:
+        # daemons: an interrupted run does not wait for a batch that takes minutes
+        threads = [
+            threading.Thread(target=self._work, args=(device,), daemon=True)
+            for device in self._devices
+        ]
+        for thread in threads:
+            thread.start()
         try:
-            for future in running:
-                future.result()
-        except BaseException:  # an interrupt too: what has not begun must not begin
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self._stop.set()
+            for thread in threads:
+                thread.join(_GRACE_SECONDS / len(threads))
             raise
+        if self._faults:
+            raise self._faults[0]
+        if stop := self._watch.stop():
+            raise Stopped(stop)
 
+    def _work(self, device: str) -> None:
+        try:
+            self._explain_all(device)
+        except BaseException as fault:  # told by the thread that waits
+            self._faults.append(fault)
+            self._stop.set()
 
-def _explain(
-    planned: pa.Table, worker: SaliencyWorker, stop: threading.Event, on_batch: OnBatch
-) -> pa.Table | None:
-    """The results of a shard, or None if the run was stopped before its end."""
-    decode = DecodeWorker()
-    parts = []
-    for first in range(0, planned.num_rows, _ROWS_PER_BATCH):
-        if stop.is_set():
+    def _explain_all(self, device: str) -> None:
+        job, config = self._job, self._job.config
+        decode = DecodeWorker(config.max_pixels)
+        counted = Counted(SaliencyWorker(self._backbones[device], config))
+        encode = EncodeWorker(job.out, config.formats, config.map_dtype)
+        stages: dict[str, Stage] = {"decode": decode, "saliency": counted.stage, "encode": encode}
+        sink = _Sink(job)
+        while (rows := self._next()) is not None:
+            for name, stage in stages.items():
+                started = time.time()
+                rows = Journal(job.out, name).run(stage, rows)
+                if name == "saliency":
+                    self._watch.done(counted.done(rows, started))
+            sink.add(rows)
+        sink.flush()
+
+    def _next(self) -> pa.Table | None:
+        if self._stop.is_set() or self._watch.stop():
             return None
-        parts.append(timed(worker, decode(planned.slice(first, _ROWS_PER_BATCH)), on_batch))
-    return pa.concat_tables(parts)
+        with self._lock:
+            return next(self._shards, None)
 
 
-def _load_workers(job: Job) -> list[SaliencyWorker]:
-    """One worker for each core, or each GPU, sharing one backbone a device."""
-    config, spec = job.config, job.backbone
+class _Sink:
+    """Commits rows as soon as they fill a file."""
+
+    def __init__(self, job: Job) -> None:
+        self._out, self._rows_per_file = job.out, rows_per_file(job.plan)
+        self._name = f"local-{uuid4().hex[:12]}"
+        self._parts: list[pa.Table] = []
+        self._written = 0
+
+    def add(self, rows: pa.Table) -> None:
+        self._parts.append(rows)
+        if sum(len(part) for part in self._parts) >= self._rows_per_file:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            commit(self._out, f"{self._name}_{self._written:06d}", pa.concat_tables(self._parts))
+            self._written += 1
+        self._parts = []
+
+
+def _devices(job: Job) -> list[str]:
+    """The device of each worker: one for each core, or each GPU."""
+    config = job.config
     on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     if on_gpu and not torch.cuda.is_available():
         raise SessError("device is cuda but torch sees none here; use --device cpu")
-    if on_gpu:
-        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        backbones = [spec.load(device) for device in devices]
-    else:
-        backbones = [spec.load("cpu")]
-    n_default = len(backbones) if on_gpu else max(1, (os.cpu_count() or 1) // config.threads)
-    n_workers = config.workers or n_default
-    return [SaliencyWorker(backbones[i % len(backbones)], config) for i in range(n_workers)]
+    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if on_gpu else ["cpu"]
+    n_default = len(devices) if on_gpu else max(1, (os.cpu_count() or 1) // config.threads)
+    most = worker_range(config.workers)[1] if config.workers is not None else n_default
+    n_workers = max(1, min(most, job.plan.n_shards))
+    return [devices[i % len(devices)] for i in range(n_workers)]

@@ -1,201 +1,221 @@
-"""The Ray engine: the stages on Ray Data, backbone workers as a pool of actors.
+"""The Ray engine: the stages on Ray Data, which places, streams, holds back and commits.
 
-A block is a shard of the plan. Decode, saliency and encode are actor pools, saliency's with a
-pinned backbone; Ray Data streams blocks between them, holds back what the next stage cannot take
-yet, and writes.
+A block is a shard of the plan, packed into one row, from the plan to the sink: whatever dies, the
+same rows go the same way again. Decode, pre-filter, saliency and encode are pools of actors, those
+with a backbone keep it. Ray Data writes in two phases (see ``pipeline.commit``); the rows that an
+earlier run committed are left out where the plan is read, by one bit each.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import ray
 import ray.data
+from ray.data._internal.util import RetryingPyFileSystem, RetryingPyFileSystemHandler
+from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
-from pipeline.config import RunConfig
-from pipeline.engines.base import BatchDone, Job, OnBatch, timed
-from pipeline.read import MAPS_FOLDER
+from pipeline.commit import ROW
+from pipeline.engines.actors import (
+    Decode,
+    Encode,
+    PreFilter,
+    Saliency,
+    StageActor,
+    TallyActor,
+    shards_of,
+)
+from pipeline.engines.base import Job, Placement, Stopped, Watch, rows_per_file
+from pipeline.engines.cluster import TASK_CPUS, Pool, cluster, device_of, n_places, pool
+from pipeline.engines.topology import choose
+from pipeline.journal import Journal, Stage
+from pipeline.layout import CHECKPOINT_FOLDER, MAPS_FOLDER, PLAN_FOLDER
+from pipeline.shards import MAX_SHARD_BYTES
 from pipeline.sinks import EncodeWorker
-from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
-from sess_kernels.errors import SessError, one_line
+from pipeline.stages import DecodeWorker, PreFilterWorker, SaliencyWorker
+from pipeline.stages.kernel import KernelStage
+from pipeline.stores import STORE_FAULTS
 
-_BLOCK_BYTES = 8 * 2**20  # small blocks, so that stages overlap on small datasets too
-_BACKBONE_CPUS = 0.5  # share of its threads' cores a CPU worker books; decode and write need room
-_TASK_CPUS = 0.1  # of decode, encode, read and write each: all fit beside it on one core
+_ACTORS: dict[str, type[StageActor]] = {
+    "decode": Decode,
+    "pre-filter": PreFilter,
+    "saliency": Saliency,
+    "encode": Encode,
+}
 _POLL_SECONDS = 0.5
-_IDLE_MS = 600_000  # read and write tasks come seldom; their processes are to wait for them
+_HANG_SECONDS = 600.0  # to read the images of a shard, or to encode its maps
+_SHARDS_AHEAD = 4  # a worker: what is on the way between stages
+_SHARD_BYTES = MAX_SHARD_BYTES
 
 
-@ray.remote(num_cpus=0)
-class _Tally:
-    """Collects what the workers finish until the driver asks."""
+class _NothingToLoad(CheckpointManager):
+    """Ray Data commits; what is committed is left out by ``shards_of``, in a bit a row."""
 
-    def __init__(self) -> None:
-        self._done: list[BatchDone] = []
-
-    def add(self, done: BatchDone) -> None:
-        self._done.append(done)
-
-    def take(self) -> list[BatchDone]:
-        taken, self._done = self._done, []
-        return taken
+    def load_checkpoint(self, *where: Any, **more: Any) -> tuple[None, int]:
+        return None, 0
 
 
-class _SaliencyActor:
-    """A saliency worker that lives in an actor and loads its backbone there, once."""
+class _MarkerFiles(RetryingPyFileSystemHandler):
+    """The file system of the markers; Ray Data itself makes their folder without a second try."""
 
-    def __init__(self, backbone: BackboneSpec, config: RunConfig, device: str, tally: Any) -> None:
-        self._worker = SaliencyWorker(backbone.load(device), config)
-        self._tally = tally
-
-    def __call__(self, decoded: pa.Table) -> pa.Table:
-        return timed(self._worker, decoded, self._tally.add.remote)
+    def move(self, src: str, dest: str) -> None:
+        """Move once: Ray Data tries this again, and looks first whether it is done already."""
+        self.unwrap().move(src, dest)
 
 
-def run_ray(job: Job, on_batch: OnBatch) -> None:
+def run_ray(job: Job, watch: Watch) -> None:
     """Run a job on Ray, started here unless the job names a cluster or Ray already runs.
 
     Args:
         job: What to run.
-        on_batch: Told of every finished batch, from another thread.
+        watch: Told and asked, from another thread too.
 
     Raises:
         SessError: If the cluster cannot be reached or has no GPU where one is asked for.
+        Stopped: If ``watch`` stops the run.
     """
-    with _cluster(job.config):
-        tally = _Tally.remote()  # type: ignore[attr-defined]
-        stop = threading.Event()
+    with cluster(job.config):
+        pools, placement = _placed(job)
+        watch.placed(placement)
+        tally = TallyActor.options(scheduling_strategy=_here()).remote()  # type: ignore[attr-defined]
+        ended = threading.Event()
 
         def report() -> None:
             last = False
             while not last:
-                last = stop.wait(_POLL_SECONDS)
-                for done in ray.get(tally.take.remote()):
-                    on_batch(done)
+                last = ended.wait(_POLL_SECONDS)
+                for done in ray.get(tally.take.remote(watch.stop())):
+                    watch.done(done)
 
         reporter = threading.Thread(target=report, daemon=True)
         reporter.start()
         try:
-            _dataset(job, tally).write_parquet(
-                str(job.out / MAPS_FOLDER), ray_remote_args={"num_cpus": _TASK_CPUS}
-            )
+            helpers = _helpers(pools, placement.device)
+            _write(_dataset(job, pools, helpers, placement.device, tally), job, helpers.most)
+        except ray.exceptions.RayError as error:
+            if stop := watch.stop():
+                raise Stopped(stop) from error
+            raise
         finally:
-            stop.set()
+            ended.set()
             reporter.join(timeout=10)
 
 
-def _dataset(job: Job, tally: Any) -> ray.data.Dataset:
+def _placed(job: Job) -> tuple[dict[str, Pool], Placement]:
     config = job.config
-    n_workers, device, resources = _placement(config)
-    n_workers = min(n_workers, len(job.plan.shards))
-    rows_per_shard = -(-job.plan.n_images // len(job.plan.shards))
-    # one decoder feeds many backbone workers on CPUs; a backbone on a GPU outruns several
+    device = device_of(config)
+    topology, share, why = choose(job, n_places(config, device))
+    book = partial(pool, config, device)
+    pools = {}
+    if topology == "split":
+        accelerator = config.pre_filter_accelerator
+        pools["pre-filter"] = book(1 - share, config.pre_filter_workers, accelerator)
+    pools["saliency"] = book(share, config.workers, config.accelerator)
+    workers = {name: (one.least, one.most) for name, one in pools.items()}
+    return pools, Placement(device, config.batch_size, topology, why, workers)
+
+
+def _helpers(pools: dict[str, Pool], device: str) -> Pool:
+    """Workers without a backbone, for each of decode, encode and write.
+
+    One decoder feeds many backbone workers on CPUs; a backbone on a GPU outruns several.
+    """
+    n_workers = sum(one.most for one in pools.values())
     most = n_workers * 4 if device == "cuda" else max(1, n_workers // 4)
-    # actors, not tasks: Ray ends idle task processes, and each new one imports everything again
-    helpers: dict[str, Any] = {
-        "batch_format": "pyarrow",
-        "batch_size": None,
-        "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-        "num_cpus": _TASK_CPUS,
-    }
-    planned = ray.data.read_parquet(
-        [str(shard) for shard in job.plan.shards],
-        override_num_blocks=len(job.plan.shards),
-        num_cpus=_TASK_CPUS,
+    return Pool(1, most, {"num_cpus": TASK_CPUS})
+
+
+def _dataset(
+    job: Job, pools: dict[str, Pool], helpers: Pool, device: str, tally: Any
+) -> ray.data.Dataset:
+    _configure(job, sum(one.most for one in pools.values()))
+    config = job.config
+    plan = [f"{(job.out / PLAN_FOLDER).path}/{name}" for name in job.plan.files]
+    shards = (
+        ray.data.read_parquet(
+            plan,
+            filesystem=job.out.files,
+            override_num_blocks=len(plan),
+            num_cpus=TASK_CPUS,
+        )
+        .map_batches(
+            partial(shards_of, done=ray.put(job.done)),
+            batch_format="pyarrow",
+            batch_size=None,
+            num_cpus=TASK_CPUS,
+        )
+        .repartition(target_num_rows_per_block=1)
     )
-    decoded = planned.map_batches(DecodeWorker, **helpers)
-    results = decoded.map_batches(
-        _SaliencyActor,
-        fn_constructor_args=(job.backbone, config, device, tally),
+    # it has no argument for what it books; booking what the read does, it becomes part of it
+    booked: Any = shards._logical_plan.dag
+    booked.ray_remote_args["num_cpus"] = TASK_CPUS
+    hang = config.batch_timeout or _HANG_SECONDS
+    build: Callable[[], Stage] = partial(DecodeWorker, config.max_pixels)
+    found = _stage(shards, "decode", build, helpers, (job, hang, tally))
+    for name, one in pools.items():
+        kind: type[KernelStage] = SaliencyWorker if name == "saliency" else PreFilterWorker
+        build = partial(kind.load, job.backbone, config, device)
+        found = _stage(found, name, build, one, (job, config.batch_timeout, tally))
+    build = partial(EncodeWorker, job.out, config.formats, config.map_dtype)
+    return _stage(found, "encode", build, helpers, (job, hang, tally))
+
+
+def _stage(
+    shards: ray.data.Dataset,
+    name: str,
+    build: Callable[[], Stage],
+    workers: Pool,
+    around: tuple[Job, float | None, Any],
+) -> ray.data.Dataset:
+    """A pool of actors that run a stage: actors, as Ray ends idle processes of tasks."""
+    job, timeout, tally = around
+    most = max(1, min(workers.most, job.plan.n_shards))
+    return shards.map_batches(
+        _ACTORS[name],
+        fn_constructor_args=(build, Journal(job.out, name, timeout), tally, name == "encode"),
         batch_format="pyarrow",
-        # a block is a batch; with GPUs Ray Data wants a number, and gathers blocks to reach it
-        batch_size=rows_per_shard if "num_gpus" in resources else None,
-        compute=ray.data.ActorPoolStrategy(size=n_workers),
-        **resources,
-    )
-    return results.map_batches(
-        EncodeWorker, fn_constructor_args=(job.out, config.formats, config.map_dtype), **helpers
+        batch_size=1,  # a row is a shard
+        compute=ray.data.ActorPoolStrategy(min_size=min(workers.least, most), max_size=most),
+        **workers.resources,
     )
 
 
-def _placement(config: RunConfig) -> tuple[int, str, dict[str, Any]]:
-    """Workers, their device, and the resources each books."""
-    offered = ray.cluster_resources()
-    gpus = int(offered.get("GPU", 0))
-    if config.device == "cuda" and not gpus:
-        raise SessError("device is cuda but the Ray cluster offers no GPU; use --device cpu")
-    if gpus and config.device != "cpu":
-        n_workers = config.workers or gpus
-        return n_workers, "cuda", {"num_gpus": min(1.0, gpus / n_workers), "num_cpus": _TASK_CPUS}
-    cores = int(offered.get("CPU", 1))
-    n_workers = config.workers or max(1, cores // config.threads)
-    booked = min(config.threads, cores / n_workers) * _BACKBONE_CPUS
-    return n_workers, "cpu", {"num_cpus": booked}
+def _write(rows: ray.data.Dataset, job: Job, n_writers: int) -> None:
+    rows.write_parquet(
+        (job.out / MAPS_FOLDER).path,
+        filesystem=job.out.files,
+        min_rows_per_file=rows_per_file(job.plan),
+        ray_remote_args={"num_cpus": TASK_CPUS},
+        concurrency=n_writers,  # each is a process that takes seconds of CPU to start
+    )
 
 
-@contextmanager
-def _cluster(config: RunConfig) -> Iterator[None]:
-    """A Ray cluster for the time of the run, quiet and open to this machine alone."""
-    _quieten()
-    if ray.is_initialized():  # the caller's own, which is not ours to stop
-        yield
-        return
-    # Ray's core warns of Ray Data's own actors on stderr; real faults are raised
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        with _stderr_closed():
-            if config.address:
-                ray.init(address=config.address, **quiet)
-            else:
-                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-                ray.init(
-                    address="local",
-                    num_cpus=os.cpu_count(),
-                    include_dashboard=False,
-                    dashboard_host="127.0.0.1",
-                    _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
-                    _node_ip_address="127.0.0.1",
-                    **quiet,
-                )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = config.address or "this machine"
-        raise SessError(
-            f"Ray cannot be reached at {where}: {one_line(error)[:160]}; "
-            "check the address, or run with --engine local"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _stderr_closed() -> Iterator[None]:
-    """Nothing on stderr, not from C++ either, which announces that its log level is set."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def _quieten() -> None:
+def _configure(job: Job, n_workers: int) -> None:
     context = ray.data.DataContext.get_current()
-    context.target_max_block_size = _BLOCK_BYTES
-    context.use_datasource_v2 = False  # it reads small files together; a shard is to be one block
+    context.target_max_block_size = None  # nothing takes a block apart or puts two together
+    context.use_datasource_v2 = False
+    context.retried_io_errors = faults = sorted({*context.retried_io_errors, *STORE_FAULTS})
     context.enable_progress_bars = False
+    context.memory_usage_poll_interval_s = None  # a thread for every task
     context.print_on_execution_start = False
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+        object_store_memory=(n_workers + 2) * _SHARDS_AHEAD * _SHARD_BYTES
+    )
+    context.checkpoint_config = CheckpointConfig(
+        id_column=ROW,
+        checkpoint_path=(job.out / CHECKPOINT_FOLDER).path,
+        delete_checkpoint_on_success=False,
+        override_filesystem=RetryingPyFileSystem(_MarkerFiles(job.out.files, faults)),
+        checkpoint_manager_cls=_NothingToLoad,
+    )
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _here() -> Any:
+    """The node of the driver: what lives there needs no help when another node dies."""
+    node = ray.get_runtime_context().get_node_id()
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)

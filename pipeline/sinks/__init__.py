@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.files import atomic_write, safe_name
-from pipeline.records import RESULT_SCHEMA
+from pipeline.files import Folder
+from pipeline.layout import NPY_FOLDER
+from pipeline.names import safe_name
+from pipeline.records import FAILED, RESULT_SCHEMA
 from pipeline.sinks.encode import decode_map, encode_map
-
-NPY_FOLDER = "npy"
 
 
 class EncodeWorker:
@@ -26,8 +25,9 @@ class EncodeWorker:
         map_dtype: Type of the stored maps; NPY files hold floats, float32 where it is an integer.
     """
 
-    def __init__(self, out: Path, formats: tuple[str, ...], map_dtype: str) -> None:
+    def __init__(self, out: Folder, formats: tuple[str, ...], map_dtype: str) -> None:
         self._out = out
+        self._fold_case = "npy" in formats and out.ignores_case()
         self._formats = formats
         self._map_dtype = map_dtype
         self._npy_dtype = map_dtype if map_dtype.startswith("float") else "float32"
@@ -44,6 +44,12 @@ class EncodeWorker:
                     patch["map_dtype"] = self._map_dtype
         return pa.Table.from_pylist(rows, RESULT_SCHEMA)
 
+    def failed(self, results: pa.Table, reason: str) -> pa.Table:
+        """The rows with a reason in place of maps."""
+        rows = results.to_pylist()
+        lost = {"status": FAILED, "error": reason, "n_patches": 0, "targets": []}
+        return pa.Table.from_pylist([row | lost for row in rows], RESULT_SCHEMA)
+
     def _store(self, image_id: str, target: dict[str, Any]) -> None:
         values = decode_map(target["map"]["bytes"], "float32", target["map_shape"])
         stored: dict[str, Any] = {"bytes": None, "path": None}
@@ -51,8 +57,9 @@ class EncodeWorker:
             stored["bytes"] = encode_map(values, self._map_dtype)
             target["map_dtype"] = self._map_dtype
         if "npy" in self._formats:
-            path = f"{NPY_FOLDER}/{safe_name(image_id)}/{target['class_index']}.npy"
-            with atomic_write(self._out / path) as file:
+            name = safe_name(image_id, fold_case=self._fold_case)
+            path = f"{NPY_FOLDER}/{name}/{target['class_index']}.npy"
+            with self._out.writing(path) as file:
                 np.save(file, values.astype(self._npy_dtype))
             stored["path"] = path
         if "parquet" not in self._formats:
@@ -60,4 +67,4 @@ class EncodeWorker:
         target["map"] = stored
 
 
-__all__ = ["NPY_FOLDER", "EncodeWorker", "decode_map", "encode_map"]
+__all__ = ["EncodeWorker", "decode_map", "encode_map"]

@@ -1,16 +1,17 @@
-"""Sources: datasets as rows of (image id, URI, labels)."""
+"""Sources: datasets as a stream of tables of (image id, URI, labels, size)."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from pipeline.records import SourceRow
+import pyarrow as pa
+
 from pipeline.sources.folder import read_folder
 from pipeline.sources.table import read_labels, read_table
 from sess_kernels.errors import SessError, unknown
 
-SOURCES: dict[str, Callable[[str], Iterator[SourceRow]]] = {
+SOURCES: dict[str, Callable[[str], Iterator[pa.Table]]] = {
     "folder": read_folder,
     "table": read_table,
 }
@@ -19,8 +20,12 @@ SOURCES: dict[str, Callable[[str], Iterator[SourceRow]]] = {
 _TABLES = (".csv", ".jsonl", ".parquet")
 
 
-def open_source(source: str) -> Iterator[SourceRow]:
+def open_source(source: str) -> Iterator[pa.Table]:
     """Rows of a source given as ``KIND:PATH``, or as a path whose kind is guessed.
+
+    Returns:
+        Tables of ``records.SOURCE_SCHEMA`` with at most ``records.TABLE_ROWS`` rows each, read as
+        they are asked for.
 
     Raises:
         SessError: If the kind is unknown or the path cannot be read.
@@ -39,8 +44,23 @@ def open_source(source: str) -> Iterator[SourceRow]:
     return SOURCES[kind](path)
 
 
+def first_rows(tables: Iterable[pa.Table], limit: int) -> Iterator[pa.Table]:
+    """The first ``limit`` rows; nothing is read beyond the table that holds the last of them.
+
+    Example:
+        >>> tables = [pa.table({"row": [0, 1]}), pa.table({"row": [2, 3]})]
+        >>> [table["row"].to_pylist() for table in first_rows(tables, 3)]
+        [[0, 1], [2]]
+    """
+    for table in tables:
+        yield table.slice(0, limit)
+        limit -= table.num_rows
+        if limit <= 0:
+            return
+
+
 def _guess(path: str) -> str:
     return "table" if posixpath.splitext(path)[1].lower() in _TABLES else "folder"
 
 
-__all__ = ["SOURCES", "open_source", "read_folder", "read_labels", "read_table"]
+__all__ = ["SOURCES", "first_rows", "open_source", "read_folder", "read_labels", "read_table"]

@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.fs as pa_fs
 from PIL import Image
 
-from pipeline.files import file_system
-from pipeline.records import SourceRow
-from sess_kernels.errors import SessError
+from pipeline.files import Folder
+from pipeline.images import FORMATS
+from pipeline.records import SOURCE_SCHEMA, TABLE_ROWS
+from pipeline.stores import retrying
+from sess_kernels.errors import SessError, one_line
 
-_EXTENSIONS = frozenset(
-    ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN
-) - {".pdf", ".mpg", ".mpeg", ".h5", ".hdf", ".eps", ".ps"}
+_EXTENSIONS = {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
 
 
-def read_folder(path: str) -> Iterator[SourceRow]:
+def read_folder(path: str) -> Iterator[pa.Table]:
     """Every file below ``path`` that by its name is an image, in the order of the names.
 
-    The image id is the path below the folder, with its extension, so that no two are equal.
+    The image id is the path below the folder, with its extension, so that no two are equal. One
+    directory at a time is listed; links to directories are not followed.
 
     Raises:
         SessError: If there is no such folder or no image in it.
     """
-    files, root = file_system(path)
-    if not files.isdir(root):
-        kind = "is a file, not a folder" if files.exists(root) else "does not exist"
-        raise SessError(f"folder {path} {kind}; give a folder of images or a table:FILE.csv")
-    root = root.rstrip("/")
-    found = sorted(name for name in files.find(root) if _is_image(name))
-    if not found:
+    folder = Folder.of(path)
+    kind = retrying(lambda: folder.files.get_file_info(folder.path)).type
+    if kind != pa_fs.FileType.Directory:
+        what = "is a file, not a folder" if kind == pa_fs.FileType.File else "does not exist"
+        raise SessError(f"folder {path} {what}; give a folder of images or a table:FILE.csv")
+    names = (name for name in _walk(folder.files, folder.path, "") if _is_image(name))
+    empty = True
+    while found := list(islice(names, TABLE_ROWS)):
+        empty = False
+        yield _table(found, folder.uri)
+    if empty:
         raise SessError(f"folder {path} holds no image (.jpg, .png, ...); is it the right one?")
-    for name in found:
-        if not _is_text(name):
-            raise SessError(f"the file name {name!a} is not UTF-8; rename it or leave it out")
-        yield SourceRow(name[len(root) + 1 :], str(files.unstrip_protocol(name)))
 
 
-def _is_text(name: str) -> bool:
+def _walk(files: pa_fs.FileSystem, root: str, below: str) -> Iterator[str]:
+    """Paths of all files below a directory, relative to the root, sorted as whole paths are."""
+    for name, is_folder in sorted(_listed(files, f"{root}/{below}")):
+        if is_folder:
+            yield from _walk(files, root, below + name)
+        else:
+            yield below + name
+
+
+def _listed(files: pa_fs.FileSystem, path: str) -> list[tuple[str, bool]]:
+    """Names in a directory and whether they are directories, which end in a slash."""
     try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes that the file system's encoding does not know
-        return False
-    return True
+        found = retrying(lambda: files.get_file_info(pa_fs.FileSelector(path)))
+        kinds = [(one.base_name, one.type == pa_fs.FileType.Directory) for one in found]
+    except UnicodeDecodeError as error:  # bytes that the file system's encoding does not know
+        name = error.object.decode(errors="surrogateescape")
+        raise SessError(f"the file name {name!a} is not UTF-8; rename it or leave it out") from None
+    except OSError as error:
+        raise SessError(f"folder {path} cannot be read: {one_line(error)}") from error
+    links = isinstance(files, pa_fs.LocalFileSystem)
+    return [
+        (f"{name}/" if is_folder else name, is_folder)
+        for name, is_folder in kinds
+        if not (links and is_folder and Path(path, name).is_symlink())
+    ]
 
 
 def _is_image(name: str) -> bool:
@@ -52,3 +76,12 @@ def _is_image(name: str) -> bool:
         and "." in base
         and f".{base.rsplit('.')[-1].lower()}" in _EXTENSIONS
     )
+
+
+def _table(names: list[str], folder: str) -> pa.Table:
+    columns = {"image_id": names, "uri": [f"{folder}/{name}" for name in names]}
+    empty = [pa.nulls(len(names), SOURCE_SCHEMA.field(name).type) for name in _NOT_TOLD]
+    return pa.table(columns | dict(zip(_NOT_TOLD, empty, strict=True)), SOURCE_SCHEMA)
+
+
+_NOT_TOLD = ("labels", "height", "width")

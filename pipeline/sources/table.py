@@ -3,105 +3,145 @@
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from io import BytesIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 
-from pipeline.files import file_system
-from pipeline.records import Label, SourceRow
+from pipeline.files import Folder
+from pipeline.records import TABLE_ROWS
+from pipeline.sources.columns import (
+    LABEL_COLUMNS,
+    SIZE_COLUMNS,
+    image_names,
+    labels_of,
+    source_table,
+)
+from pipeline.stores import open_file
 from sess_kernels.errors import SessError, one_line, unknown
 
-_LABEL_COLUMNS = ("label", "labels")
+_TEXT_COLUMNS = ("image", "image_id", *LABEL_COLUMNS)
+_FIRST_ROW = 2  # as a spreadsheet shows a CSV: row 1 is the header
+_BUFFER = 2**22  # bytes of each column of a Parquet file, and of a block of JSON lines
 
 
-def read_table(path: str) -> Iterator[SourceRow]:
+def read_table(path: str) -> Iterator[pa.Table]:
     """Rows of a table whose images are files named relative to the table's folder, or URIs.
 
     Columns: ``image``; optional ``image_id`` (else the image's name as written); optional ``label``
-    or ``labels`` (class index or name, several separated by ``|`` or as a list).
+    or ``labels`` (class index or name, several separated by ``|`` or as a list); optional
+    ``height`` and ``width`` (pixels after EXIF rotation), which save reading the image's header and
+    are taken where both are positive.
 
     Raises:
         SessError: If the table cannot be read or lacks the column ``image``.
     """
-    folder = posixpath.dirname(file_system(path)[0].unstrip_protocol(path))
-    for number, row in enumerate(_rows(path), start=2):
-        image = row.get("image")
-        if not image:
-            raise SessError(f"{path}: row {number} names no image; fill the column 'image'")
-        if not isinstance(image, str):
-            kind = type(image).__name__
-            raise SessError(f"{path}: column 'image' must hold paths or URIs but holds {kind}")
-        absolute = "://" in image or image.startswith("/")
-        uri = image if absolute else posixpath.join(folder, image)
-        identity = row.get("image_id")
-        yield SourceRow(str(image if identity is None else identity), uri, _labels(row))
+    folder = Folder.of(path).uri.rpartition("/")[0]
+    row = _FIRST_ROW
+    for batch in _batches(path):
+        yield source_table(batch, path, folder, row)
+        row += batch.num_rows
 
 
-def read_labels(path: str) -> dict[str, tuple[Label, ...]]:
-    """Labels of a table by image, several rows of one image taken together.
+def read_labels(path: str) -> dict[str, tuple[str, ...]]:
+    """Labels of a table by image, several rows of one image taken together; held in memory.
 
     Raises:
         SessError: If the table cannot be read or has no labels.
     """
-    found: dict[str, tuple[Label, ...]] = {}
-    for row in _rows(path):
-        labels = _labels(row)
+    found: dict[str, tuple[str, ...]] = {}
+    row = _FIRST_ROW
+    for batch in _batches(path):
+        labels = labels_of(batch, path)
         if labels is None:
             raise SessError(f"{path}: there is no column 'label' or 'labels'")
-        key = str(row["image"])
-        found[key] = tuple(dict.fromkeys((*found.get(key, ()), *labels)))
+        images = image_names(batch, path, row).to_pylist()
+        for image, said in zip(images, labels.to_pylist(), strict=True):
+            found[image] = tuple(dict.fromkeys((*found.get(image, ()), *said)))
+        row += batch.num_rows
     if not found:
         raise SessError(f"{path} has no rows; it should list images and labels")
     return found
 
 
-def _rows(path: str) -> Iterator[dict[str, Any]]:
+def _batches(path: str) -> Iterator[pa.RecordBatch]:
+    """The columns that are wanted, ``TABLE_ROWS`` rows at a time at most."""
     ending = posixpath.splitext(path)[1].lower()
     if ending not in _READERS:
         raise SessError(unknown("kind of table", ending or path, _READERS))
     try:
-        files, inside = file_system(path)
-        with files.open(inside, "rb") as file:
-            table = _READERS[ending](file)
+        for batch in _READERS[ending](path):
+            if "image" not in batch.schema.names:
+                columns = ", ".join(batch.schema.names)
+                raise SessError(f"{path} needs a column 'image' but has: {columns}")
+            for start in range(0, batch.num_rows, TABLE_ROWS):
+                yield batch.slice(start, TABLE_ROWS)
     except FileNotFoundError:
         raise SessError(f"table {path} does not exist; check the path") from None
     except (OSError, pa.ArrowException) as error:
         raise SessError(f"table {path} cannot be read: {one_line(error)}") from error
-    if "image" not in table.column_names:
-        columns = ", ".join(table.column_names)
-        raise SessError(f"{path} needs a column 'image' but has: {columns}")
-    for batch in table.to_batches():
-        yield from batch.to_pylist()
 
 
-def _read_csv(file: Any) -> pa.Table:
+def _wanted(names: list[str]) -> list[str]:
+    """Columns to read; all where there is no ``image``, so that the message can tell them."""
+    found = [name for name in (*_TEXT_COLUMNS, *SIZE_COLUMNS) if name in names]
+    return found if "image" in found else names
+
+
+def _read_parquet(path: str) -> Iterator[pa.RecordBatch]:
+    with open_file(path) as file:
+        # a row group may be as large as the table: it is read through buffers, not as a whole
+        table = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+        columns = _wanted(table.schema_arrow.names)
+        yield from table.iter_batches(TABLE_ROWS, columns=columns)
+
+
+def _read_csv(path: str) -> Iterator[pa.RecordBatch]:
+    with open_file(path) as file:
+        names = pa_csv.open_csv(file).schema.names
     # names and indices alike as text: "7" stays an index, "1|2" and "tabby" are not guessed at
-    text = dict.fromkeys(("image", "image_id", *_LABEL_COLUMNS), pa.string())
-    return pa_csv.read_csv(file, convert_options=pa_csv.ConvertOptions(column_types=text))
+    types = dict.fromkeys(_TEXT_COLUMNS, pa.string()) | dict.fromkeys(SIZE_COLUMNS, pa.float64())
+    convert = pa_csv.ConvertOptions(column_types=types, include_columns=_wanted(names))
+    with open_file(path) as file:
+        yield from pa_csv.open_csv(file, convert_options=convert)
 
 
-_READERS = {
+def _read_json(path: str) -> Iterator[pa.RecordBatch]:
+    with open_file(path) as file:
+        for block in _blocks_of_lines(file):
+            table = _parsed(block)
+            names = [name for name in table.column_names if _is_date(table.field(name).type)]
+            if names:  # text that looks like a date is text
+                table = _parsed(block, pa.schema([(name, pa.string()) for name in names]))
+            yield from table.combine_chunks().to_batches()
+
+
+def _blocks_of_lines(file: pa.NativeFile) -> Iterator[bytes]:
+    rest = b""
+    while part := file.read(_BUFFER):
+        whole, line_end, rest = (rest + part).rpartition(b"\n")
+        if whole.strip():
+            yield whole + line_end
+    if rest.strip():
+        yield rest
+
+
+def _parsed(block: bytes, types: pa.Schema | None = None) -> pa.Table:
+    read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    parse = pa_json.ParseOptions(explicit_schema=types)
+    return pa_json.read_json(BytesIO(block), read_options=read, parse_options=parse)
+
+
+def _is_date(kind: pa.DataType) -> bool:
+    return bool(pt.is_timestamp(kind))
+
+
+_READERS: dict[str, Callable[[str], Iterator[pa.RecordBatch]]] = {
     ".csv": _read_csv,
-    ".jsonl": pa_json.read_json,
-    ".parquet": pq.read_table,
+    ".jsonl": _read_json,
+    ".parquet": _read_parquet,
 }
-
-
-def _labels(row: dict[str, Any]) -> tuple[Label, ...] | None:
-    for column in _LABEL_COLUMNS:
-        if column in row:
-            value = row[column]
-            parts = value.split("|") if isinstance(value, str) else value
-            parts = parts if isinstance(parts, list) else [parts]
-            return tuple(_label(part) for part in parts if part not in (None, ""))
-    return None
-
-
-def _label(value: Any) -> Label:
-    text = str(value).strip()
-    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text

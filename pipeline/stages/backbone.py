@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import dataclass
 
-import fsspec
 import torch
 
 from pipeline.config import RunConfig
+from pipeline.nearby import first_alone, nearby
+from pipeline.stores import read_bytes
 from sess_kernels import Backbone, load_backbone
 from sess_kernels.errors import SessError, one_line
 
@@ -41,15 +41,16 @@ class BackboneSpec:
         return cls(config.backbone, config.weights, config.target_layer, groups)
 
     def load(self, device: str = "cpu") -> Backbone:
-        """Load the backbone.
+        """Load the backbone; its weights are fetched once, however many of a machine ask.
 
         Raises:
             SessError: If a name is unknown, weights are missing, or these or groups do not fit.
         """
         state_dict = _read_state_dict(self.weights) if self.weights else None
-        backbone = load_backbone(
-            self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
-        )
+        with first_alone(self.name):
+            backbone = load_backbone(
+                self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
+            )
         if self.class_groups:
             backbone.group_classes(self.class_groups)
         return backbone
@@ -62,11 +63,10 @@ def read_class_groups(path: str) -> dict[str, list[int]]:
         SessError: If the file is missing or holds something else.
     """
     try:
-        with fsspec.open(path) as file:
-            groups = json.load(file)
+        groups = json.loads(read_bytes(path))
     except FileNotFoundError:
         raise SessError(f"class groups {path} do not exist; check the path") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SessError(f"class groups {path} cannot be read: {one_line(error)[:160]}") from error
     if not isinstance(groups, dict) or not groups:
         raise SessError(f'class groups {path} must hold {{"name": [index, ...], ...}}')
@@ -80,10 +80,10 @@ def read_class_groups(path: str) -> dict[str, list[int]]:
 
 def _read_state_dict(path: str) -> dict[str, torch.Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(nearby(path), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SessError(f"weights {path} do not exist; check the path") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # a file that is no state dict may raise anything
         raise SessError(
             f"weights {path} cannot be read as a state dict: {one_line(error)[:160]}; "
             "save them with torch.save(model.state_dict(), FILE)"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.images import read_rgb
 from pipeline.records import DECODED_SCHEMA
@@ -12,19 +12,44 @@ from sess_kernels.errors import one_line
 
 
 class DecodeWorker:
-    """Reads the image of every row; a row whose image cannot be read carries the reason."""
+    """Reads the image of every row; a row whose image cannot be read carries the reason.
+
+    Args:
+        max_pixels: Images of more pixels are not decoded.
+    """
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
 
     def __call__(self, planned: pa.Table) -> pa.Table:
         """Rows of ``PLAN_SCHEMA`` to rows of ``DECODED_SCHEMA``."""
-        return pa.Table.from_pylist([_decode(row) for row in planned.to_pylist()], DECODED_SCHEMA)
+        found = [
+            self._read(uri) if error is None else error
+            for uri, error in zip(
+                planned["uri"].to_pylist(), planned["error"].to_pylist(), strict=True
+            )
+        ]
+        return _decoded(planned, found)
+
+    def failed(self, planned: pa.Table, reason: str) -> pa.Table:
+        """The rows with a reason in place of pixels."""
+        return _decoded(planned, [reason] * planned.num_rows)
+
+    def _read(self, uri: str) -> NDArray[np.uint8] | str:
+        try:
+            return read_rgb(uri, self._max_pixels)
+        except Exception as error:  # a decoder may raise anything; the row says so, others go on
+            return one_line(error)
 
 
-def _decode(row: dict[str, Any]) -> dict[str, Any]:
-    if row["error"] is not None:
-        return row
-    try:
-        pixels = read_rgb(row["uri"])
-    except Exception as error:  # a decoder may raise anything; the row says so, others go on
-        return row | {"error": one_line(error)}
-    height, width, _ = pixels.shape
-    return row | {"height": height, "width": width, "pixels": pixels.tobytes()}
+def _decoded(planned: pa.Table, found: list[NDArray[np.uint8] | str]) -> pa.Table:
+    sizes = np.stack([planned["height"].to_numpy(), planned["width"].to_numpy()], axis=1)
+    for i, one in enumerate(found):
+        if not isinstance(one, str):
+            sizes[i] = one.shape[:2]
+    columns = {name: planned[name] for name in planned.column_names}
+    columns["height"], columns["width"] = (pa.array(side, pa.int32()) for side in sizes.T)
+    columns["error"] = pa.array([one if isinstance(one, str) else None for one in found])
+    pixels = [None if isinstance(one, str) else np.ascontiguousarray(one).data for one in found]
+    columns["pixels"] = pa.array(pixels, pa.large_binary())
+    return pa.table(columns).select(DECODED_SCHEMA.names).cast(DECODED_SCHEMA)

@@ -1,88 +1,74 @@
-"""Pre-filter, saliency and fusion: rows with pixels into rows with maps."""
+"""Saliency and fusion, with or without the pre-filter before them: rows with pixels into maps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import RunConfig
 from pipeline.records import FAILED, OK, RESULT_SCHEMA
-from sess_kernels import SESS, Backbone, ClassSaliency, PatchSaliency
+from pipeline.stages.kernel import KernelStage, each, good_rows, pixels_of
+from sess_kernels import ClassSaliency, PatchSaliency, PatchScores
 from sess_kernels.errors import one_line
 from sess_kernels.windows import count
 
-Pixels = NDArray[np.uint8]
+_SHARED = ("row", "image_id", "uri", "height", "width")
 
 
-class SaliencyWorker:
-    """Scores patches, filters them, and fuses the maps of the kept ones.
+class SaliencyWorker(KernelStage):
+    """Fuses the maps of the kept patches; scores them itself where no pre-filter worker has."""
 
-    Args:
-        backbone: The loaded backbone.
-        config: Settings of the run.
-    """
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Rows of ``DECODED_SCHEMA`` or ``SCORED_SCHEMA`` to those of ``RESULT_SCHEMA``.
 
-    def __init__(self, backbone: Backbone, config: RunConfig) -> None:
-        torch.set_num_threads(config.threads)
-        self._sess = SESS(
-            backbone,
-            config.method,
-            config,
-            config.batch_size,
-            config.precision,
-            config.method_options,
-        )
-        self._threads = config.threads
-        self._top_k = config.top_k
-        self._keep_patches = config.keep_patches
-        self.device = backbone.device.type
-        self.batch_size = self._sess.batch_size
-
-    def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Rows of ``DECODED_SCHEMA`` to rows of ``RESULT_SCHEMA`` with maps as float32 bytes."""
-        torch.set_num_threads(self._threads)  # this may be another thread than the constructor's
-        rows = decoded.to_pylist()
-        good = [row for row in rows if row["error"] is None]
-        images = [_pixels(row) for row in good]
-        found = iter(self._explain(images, [row["labels"] for row in good]))
-        results = [self._result(row, next(found) if row["error"] is None else None) for row in rows]
+        Maps are float32 bytes.
+        """
+        self.use_threads()
+        good = good_rows(rows)
+        explain = self._of_scored if "scores" in rows.column_names else self._of_decoded
+        found = dict(zip(good, each(lambda some: explain(rows, some), good), strict=True))
+        shared, errors = rows.select(_SHARED).to_pylist(), rows["error"].to_pylist()
+        results = [self._result(shared[i], found.get(i, errors[i])) for i in range(rows.num_rows)]
         return pa.Table.from_pylist(results, RESULT_SCHEMA)
 
-    def _explain(
-        self, images: list[Pixels], labels: list[list[int] | None]
-    ) -> list[list[ClassSaliency] | Exception]:
-        """Maps of each image; an image that fails does not take the others with it."""
-        try:
-            return list(self._sess(images, labels, self._top_k, self._keep_patches))
-        except Exception as error:
-            if len(images) == 1:
-                return [error]
-            pairs = zip(images, labels, strict=True)
-            return [one for image, label in pairs for one in self._explain([image], [label])]
+    def failed(self, rows: pa.Table, reason: str) -> pa.Table:
+        """The rows with a reason in place of maps."""
+        shared = rows.select(_SHARED).to_pylist()
+        return pa.Table.from_pylist([self._result(row, reason) for row in shared], RESULT_SCHEMA)
+
+    def _of_decoded(self, rows: pa.Table, some: Sequence[int]) -> list[list[ClassSaliency]]:
+        labels = rows["labels"]
+        given = [labels[i].as_py() for i in some]
+        images, config = pixels_of(rows, some), self.config
+        return self.sess(images, given, config.top_k, config.keep_patches)
+
+    def _of_scored(self, rows: pa.Table, some: Sequence[int]) -> list[list[ClassSaliency]]:
+        scores = [_scores(rows, i) for i in some]
+        images = pixels_of(rows, some)
+        return self.sess.explain_patches(images, scores, self.config.keep_patches)
 
     def _result(
-        self, row: dict[str, Any], found: list[ClassSaliency] | Exception | None
+        self, row: dict[str, Any], found: list[ClassSaliency] | Exception | str
     ) -> dict[str, Any]:
-        shared = {name: row[name] for name in ("image_id", "uri", "height", "width")}
-        if isinstance(found, Exception) or found is None:
-            error = row["error"] if found is None else one_line(found)
-            return shared | {"status": FAILED, "error": error, "n_patches": 0, "targets": []}
-        backbone = self._sess.backbone
-        patches = count(row["height"], row["width"], self._sess.config, backbone.input_size)
+        if not isinstance(found, list):
+            error = one_line(found) if isinstance(found, Exception) else found
+            return row | {"status": FAILED, "error": error, "n_patches": 0, "targets": []}
+        backbone = self.sess.backbone
+        patches = count(row["height"], row["width"], self.sess.config, backbone.input_size)
         targets = [_target(one, backbone.class_names[one.class_index]) for one in found]
-        if self._keep_patches:
+        if self.config.keep_patches:
             for target, one in zip(targets, found, strict=True):
                 target["patches"] = [_patch(patch) for patch in one.patches]
-        return shared | {"status": OK, "error": None, "n_patches": patches, "targets": targets}
+        return row | {"status": OK, "error": None, "n_patches": patches, "targets": targets}
 
 
-def _pixels(row: dict[str, Any]) -> Pixels:
-    return np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], 3)
+def _scores(rows: pa.Table, i: int) -> PatchScores:
+    classes = tuple(rows["classes"][i].as_py())
+    values = torch.from_numpy(rows["scores"][i].values.to_numpy().copy())
+    return PatchScores(classes, values.reshape(len(classes), -1))
 
 
 def _target(one: ClassSaliency, class_name: str) -> dict[str, Any]:

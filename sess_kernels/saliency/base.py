@@ -21,7 +21,8 @@ class Query:
 
     Attributes:
         images: (P, 3, S, S) normalised patches; without entries if the method does not need them.
-        features: (P, ...) output of the target layer; without entries if it has none to give.
+        features: (P, ...) output of the target layer; without entries if the method does not need
+            them.
         patch: ``int64 (M,)`` the patch of each pair, ascending within a class of an image.
         class_index: ``int64 (M,)`` the class of each pair.
         batch_size: Patches of a device batch; every pass through the network is of this size.
@@ -79,6 +80,8 @@ class BaseMethod(ABC):
     """What to call the method where people read."""
     needs_images: ClassVar[bool] = True
     """Whether it asks for ``Query.images``."""
+    needs_features: ClassVar[bool] = True
+    """Whether it asks for ``Query.features``."""
     needs_network: ClassVar[bool] = True
     """Whether it looks into the network; else any classifier will do."""
 
@@ -125,6 +128,8 @@ class FeatureMethod(BaseMethod):
 
 class ImageMethod(BaseMethod):
     """A method that runs the patches through the network again."""
+
+    needs_features = False
 
     def __call__(self, backbone: Backbone, query: Query) -> Tensor:
         """Maps of the pairs, batch by batch."""

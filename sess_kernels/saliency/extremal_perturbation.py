@@ -67,6 +67,7 @@ class ExtremalPerturbation(BaseMethod):
     """
 
     title = "Extremal perturbation"
+    needs_features = False
 
     areas: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)
     iterations: int = 800

@@ -100,6 +100,7 @@ class IntegratedGradients(BaseMethod):
     """
 
     title = "Integrated Gradients"
+    needs_features = False
 
     steps: int = 50
     baseline: str = "black"

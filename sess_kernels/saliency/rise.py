@@ -56,6 +56,7 @@ class RISE(BaseMethod):
     """
 
     title = "RISE"
+    needs_features: ClassVar[bool] = False
     needs_network: ClassVar[bool] = False
 
     n_masks: int = 4000

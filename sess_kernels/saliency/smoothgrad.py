@@ -40,6 +40,7 @@ class SmoothGrad(BaseMethod):
     """
 
     title = "SmoothGrad"
+    needs_features = False
 
     n_samples: int = 25
     noise_level: float = 0.15

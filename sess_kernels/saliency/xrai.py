@@ -106,6 +106,7 @@ class XRAI(BaseMethod):
     """
 
     title = "XRAI"
+    needs_features = False
 
     steps: int = 25
     algorithm: str = "full"

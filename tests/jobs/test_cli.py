@@ -123,7 +123,8 @@ def test_options_of_a_method(said, photo_folder, tmp_path, flags, options):
     assert (code, error) == (0, "")
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     assert (
-        record["resolved"]["method"] == {"n_masks": 4000, "grid": 7, "p": 0.5, "seed": 0} | options
+        record["resolved"]["options_of_method"]
+        == {"n_masks": 4000, "grid": 7, "p": 0.5, "seed": 0} | options
     )
 
 

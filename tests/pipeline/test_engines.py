@@ -21,7 +21,7 @@ def _ray_here():
 
 @pytest.fixture
 def runs(photo_folder, tmp_path, _ray_here, monkeypatch):
-    monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
+    monkeypatch.setattr("pipeline.shards.MIN_SHARD_PATCHES", 8)
     settings = {"scales": 3, "labels": "predicted", "top_k": 2, "pre_filter_ratio": 0.3}
     settings |= {"workers": 2, "format": "parquet,npy", "map_dtype": "float32"}
     groups = {"cat": [281, 282, 283, 284, 285], "dog": list(range(151, 269)), "cup": [967, 968]}

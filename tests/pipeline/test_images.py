@@ -1,8 +1,17 @@
+import io
+import struct
+import zlib
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pa_fs
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pipeline.images import image_size, read_rgb
+from sess_kernels import SessError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PIL's
 
 
 def _checker(height=20, width=30):
@@ -12,8 +21,9 @@ def _checker(height=20, width=30):
     return values
 
 
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_is_applied(tmp_path, orientation):
+def test_exif_rotation_is_applied(tmp_path, orientation, ending):
     upright = _checker()
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,8 +39,8 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
         stored = stored.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "photo.png"
-    stored.save(path, exif=exif)
+    path = tmp_path / f"photo.{ending}"
+    stored.save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
     np.testing.assert_array_equal(read_rgb(str(path)), upright)
     assert image_size(str(path)) == upright.shape[:2]
 
@@ -69,3 +79,182 @@ def test_what_is_no_image_raises(tmp_path):
     for name in ("a.jpg", "b.jpg", "missing.jpg"):
         with pytest.raises(OSError, match=r".+"):
             read_rgb(str(tmp_path / name))
+
+
+class CountingFiles(pa_fs.FileSystemHandler):
+    """A store of one file that counts the requests and the bytes of its answers."""
+
+    def __init__(self, content):
+        self.content = content
+        self.asked = []
+
+    def open_input_file(self, path):
+        answer = io.BytesIO(self.content)
+        read = answer.read
+
+        def counted(size=-1):
+            found = read(size)
+            self.asked.append(len(found))
+            return found
+
+        answer.read = counted
+        return pa.PythonFile(answer, mode="r")
+
+    def __eq__(self, other):
+        return self is other
+
+
+for _name in pa_fs.FileSystemHandler.__abstractmethods__ - {"open_input_file"}:
+    setattr(CountingFiles, _name, lambda self, *arguments: None)
+CountingFiles.__abstractmethods__ = frozenset()
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """Puts a file into a store and returns what counts its requests."""
+
+    def put(content):
+        files = CountingFiles(content)
+        found = pa_fs.PyFileSystem(files)
+        monkeypatch.setattr("pipeline.stores.file_system", lambda uri: (found, uri))
+        return files
+
+    return put
+
+
+def _encoded(kind, **options):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"exif": TURNED}),
+        ("JPEG", {"progressive": True, "icc_profile": bytes(3000)}),
+        ("PNG", {}),
+        ("PNG", {"exif": TURNED}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"icc_profile": bytes(100)}),
+        ("GIF", {}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"exif": TURNED}),
+    ],
+)
+def test_a_size_costs_one_request_of_16_kb(store, kind, options):
+    content = _encoded(kind, **options)
+    assert len(content) > 3 * 2**14
+    files = store(content)
+    size = (400, 300) if "exif" in options else (300, 400)
+    assert image_size("bucket/a") == size
+    assert files.asked == [2**14]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "size", "share"),
+    [
+        ("JPEG", {"comment": bytes(60_000)}, (300, 400), 1),  # as long as a thumbnail may be
+        ("TIFF", {"compression": "tiff_lzw", "exif": TURNED}, (400, 300), 0.2),  # tags at the end
+        ("WEBP", {"exif": TURNED}, (400, 300), 1),
+    ],
+)
+def test_longer_headers_are_read_to_their_end(store, kind, options, size, share):
+    content = _encoded(kind, **options)
+    if "comment" in options:
+        content += bytes(400_000)
+    files = store(content)
+    assert image_size("bucket/a") == size
+    assert len(files.asked) <= 4
+    assert 2**14 < sum(files.asked) <= max(share * len(content), 5 * 2**14)
+
+
+def test_orientation_after_the_pixels_of_a_png_is_left_out(store):
+    content = _encoded("PNG", exif=TURNED)
+    start = content.index(b"eXIf") - 4
+    chunk = content[start : start + 12 + struct.unpack(">I", content[start : start + 4])[0]]
+    end = content.index(b"IEND") - 4
+    late = content[:start] + content[start + len(chunk) : end] + chunk + content[end:]
+    assert Image.open(io.BytesIO(late)).getexif()[0x0112] == 6
+    files = store(late)
+    assert image_size("bucket/a") == (300, 400)
+    assert files.asked == [2**14]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("length", [0, 5, 20, 40, 200])
+def test_half_a_header_is_an_error(store, kind, length):
+    store(_encoded(kind)[:length])
+    try:
+        size = image_size("bucket/a")
+    except (OSError, SyntaxError):
+        return
+    assert size == (300, 400)  # these formats need no more
+
+
+def _png(height, width):
+    """A PNG that claims a size and has pixels of one row."""
+
+    def chunk(name, content):
+        whole = name + content
+        return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1 + 3 * width))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    )
+
+
+def _webp(height, width):
+    """The first bytes of a WebP that claims a size, and nothing of its pixels."""
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + size
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+@pytest.mark.parametrize("make", [_png, _webp])
+def test_an_image_that_claims_too_many_pixels_is_never_decoded(tmp_path, monkeypatch, make):
+    def take_memory(image):
+        raise AssertionError(f"memory for {image.size} pixels")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", take_memory)
+    path = tmp_path / "bomb"
+    path.write_bytes(make(16_000, 15_000))
+    for call in (image_size, read_rgb):
+        with pytest.raises(
+            SessError, match=r"240000000 pixels, more than the limit of 200000000; raise --max-pix"
+        ):
+            call(str(path), max_pixels=200_000_000)
+    assert image_size(str(path), max_pixels=240_000_000) == (16_000, 15_000)
+
+
+def test_formats_that_hold_other_images_are_not_opened(tmp_path):
+    image = _png(16_000, 15_000)
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(image), 22)
+    (tmp_path / "a.png").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + image)  # an icon
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(OSError, match="is no image of a known format"):
+            image_size(str(tmp_path / name))
+
+
+def test_the_limit_is_exact_and_can_be_raised(tmp_path):
+    Image.fromarray(_checker(20, 30)).save(tmp_path / "a.png")
+    path = str(tmp_path / "a.png")
+    assert read_rgb(path, max_pixels=600).shape == (20, 30, 3)
+    for call in (image_size, read_rgb):
+        with pytest.raises(SessError, match=r"600 pixels.* limit of 599"):
+            call(path, max_pixels=599)
+    (tmp_path / "b.png").write_bytes(_png(30_000, 30_000))
+    with pytest.raises(SessError, match=r"900000000 pixels.* limit of 268435456"):
+        image_size(str(tmp_path / "b.png"))
+    assert image_size(str(tmp_path / "b.png"), max_pixels=10**9) == (30_000, 30_000)

@@ -55,10 +55,12 @@ def test_rates_are_those_after_start_up():
     assert summary.to_dict()["images_per_s"] == 0
     summary.add(BatchDone(4, 0, 40, "cpu", 4, started=10, finished=14))
     assert summary.to_dict()["images_per_s"] == 1
+    summary.add(BatchDone(4, 0, 40, "cpu", 4, started=10, finished=14))
+    assert summary.to_dict()["images_per_s"] == 2  # two workers at once
     summary.add(BatchDone(6, 1, 90, "cpu", 4, started=14, finished=17))
     found = summary.to_dict()
-    assert (found["images"], found["failed"], found["patches"]) == (10, 1, 130)
-    assert (found["images_per_s"], found["patches_per_s"]) == (2, 30)
+    assert (found["images"], found["failed"], found["patches"]) == (14, 1, 170)
+    assert (found["images_per_s"], found["patches_per_s"]) == (14 / 7, 170 / 7)
 
 
 def test_given_labels_by_name_and_index(photo_folder, tmp_path):
@@ -101,15 +103,15 @@ def test_the_record_tells_how_to_make_the_run_again(photo_folder, tmp_path):
     assert record["config"]["threads"] == 1
     assert (record["summary"]["device"], record["summary"]["batch_size"]) == ("cpu", 4)
     assert record["versions"]["torch"] == torch.__version__
-    assert record["summary"]["images"] == record["dataset"]["images"] == 1
+    assert record["summary"]["images"] == record["dataset"]["n_images"] == 1
     assert len(record["dataset"]["fingerprint"]) == 64
 
 
 def test_an_earlier_run_is_not_written_over_unasked(photo_folder, tmp_path):
     out, config = tmp_path / "out", RunConfig(**FAST | {"limit": 2})
     run(str(photo_folder), out, config)
-    with pytest.raises(SessError, match="already holds a run"):
-        run(str(photo_folder), out, config)
+    with pytest.raises(SessError, match=r"other settings: scales 3 \(was 2\)"):
+        run(str(photo_folder), out, RunConfig(**FAST | {"limit": 2, "scales": 3}))
     one = RunConfig(**FAST | {"limit": 1})
     run(str(photo_folder), out, one, overwrite=True)
     assert len(list(read_rows(out))) == 1
@@ -122,18 +124,17 @@ def test_an_earlier_run_is_not_written_over_unasked(photo_folder, tmp_path):
 
 
 def test_a_lost_row_is_found(photo_folder, tmp_path, monkeypatch):
-    def loses_the_last(job, on_batch):
-        job = replace(job, plan=replace(job.plan, shards=job.plan.shards[:-1]))
-        run_local(job, on_batch)
+    def loses_the_last(job, watch):
+        done = np.packbits([row == job.plan.n_images - 1 for row in range(8)])
+        run_local(replace(job, done=done), watch)
 
-    monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
     monkeypatch.setattr(sys.modules["pipeline.run"], "engine", lambda name: loses_the_last)
-    with pytest.raises(SessError, match=r"has [1-5] of 6 planned rows"):
+    with pytest.raises(SessError, match=r"has 5 of 6 planned rows"):
         run(str(photo_folder), tmp_path / "out", RunConfig(**FAST))
 
 
 def test_local_workers_side_by_side_give_the_same_bits(photo_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.scheduler.MIN_SHARD_PATCHES", 8)
+    monkeypatch.setattr("pipeline.shards.MIN_SHARD_PATCHES", 8)
     for workers in (1, 3):
         run(str(photo_folder), tmp_path / str(workers), RunConfig(**FAST, workers=workers))
     one, three = (
@@ -162,15 +163,16 @@ def test_a_row_that_breaks_the_kernel_does_not_take_its_neighbours(
 
     def broken(self, backbone, config):
         explain(self, backbone, config)
-        whole = self._sess
+        whole = self.sess
 
         def fail_on_small(images, *how):
             if any(image.shape[0] == 100 for image in images):
                 raise RuntimeError("a fault of\none image")
             return whole(images, *how)
 
-        fail_on_small.backbone, fail_on_small.config = whole.backbone, whole.config
-        self._sess = fail_on_small
+        for name in ("backbone", "config", "packing", "batch_size"):
+            setattr(fail_on_small, name, getattr(whole, name))
+        self.sess = fail_on_small
 
     monkeypatch.setattr(SaliencyWorker, "__init__", broken)
     run(str(photo_folder), tmp_path / "out", RunConfig(**FAST))

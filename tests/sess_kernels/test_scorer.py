@@ -75,8 +75,8 @@ def test_a_patch_lost_by_bfloat16_is_found_again_in_the_margin(draw, monkeypatch
     lost, kept = best[0], config.kept(len(truth))
     rough = scorer._score_all
 
-    def confused(images, spans):
-        scores = rough(images, spans)
+    def confused(images, spans, keep):
+        scores = rough(images, spans, keep)
         order = scores[:, 0].argsort(descending=True)
         scores[lost, 0] = scores[order[kept + 1], 0]  # just behind those that would be kept
         return scores

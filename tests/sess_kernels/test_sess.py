@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +6,8 @@ import torchvision.models as tvm
 from skimage import data
 from torchvision.transforms import Resize
 
-from sess_kernels import SESS, SESSConfig, SessError, load_backbone, sess
+from sess_kernels import SESS, SESSConfig, SessError, batches, load_backbone, sess
+from sess_kernels import explain as explain_
 from sess_kernels.fuse import rescale
 from sess_kernels.saliency.gradcam import GradCAM
 
@@ -60,7 +59,8 @@ def test_small_groups_give_the_same_bits(lite0, draw, monkeypatch):
     images = [draw(80, 120, seed) for seed in range(4)]
     explain = SESS(lite0, config=SESSConfig(scales=2))
     whole = explain(images, [[3]] * 4)
-    monkeypatch.setattr(sys.modules["sess_kernels.sess"], "_GROUP_BYTES", 1)
+    monkeypatch.setattr(batches, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(explain_, "_MAPS_BYTES", 1)
     single = explain(images, [[3]] * 4)
     for [one], [other] in zip(whole, single, strict=True):
         assert torch.equal(one.map, other.map)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import Resize
 
 from sess_kernels import SESSConfig
-from sess_kernels.windows import count, grids, positions, scaled_size
+from sess_kernels.windows import count, counts, grids, positions, scaled_size
 
 
 @pytest.mark.parametrize(("scales", "patches"), [(1, 1), (5, 22), (10, 81), (12, 122)])
@@ -54,3 +54,52 @@ def test_the_window_follows_the_input_size():
 def test_no_image_is_an_error():
     with pytest.raises(ValueError, match="at least 1x1"):
         grids(0, 10, SESSConfig())
+
+
+@st.composite
+def _configs(draw):
+    window = draw(st.none() | st.integers(1, 300))
+    input_size = draw(st.integers(1, 300))
+    side = window or input_size
+    return input_size, SESSConfig(
+        scales=draw(st.integers(1, 12)),
+        window_size=window,
+        step_size=draw(st.none() | st.integers(max(1, side // 4), side)),
+        base_size=draw(st.none() | st.integers(side, side + 100)),
+        scale_increment=draw(st.integers(1, 100)),
+    )
+
+
+_SIDES = st.integers(1, 8) | st.integers(1, 700) | st.integers(1, 100_000)
+
+
+@given(st.lists(st.tuples(_SIDES, _SIDES), max_size=12), _configs())
+@settings(max_examples=80, deadline=None)
+def test_counts_of_many_sizes_are_those_of_one(sizes, configured):
+    input_size, config = configured
+    # what `count` writes down of a strip one pixel wide would fill the memory
+    sizes = [size for size in sizes if max(size) <= 500 * min(size)]
+    found = counts([h for h, _ in sizes], [w for _, w in sizes], config, input_size)
+    assert found.dtype == np.int64
+    assert found.tolist() == [count(*size, config, input_size) for size in sizes]
+
+
+def test_counts_of_more_sizes_than_a_block():
+    random = np.random.default_rng(0)
+    heights, widths = random.integers(1, 400, (2, 40_000))
+    config = SESSConfig(scales=5)
+    found = counts(heights, widths, config)
+    some = [0, 1, 16_383, 16_384, 16_385, 32_768, 39_999]
+    assert found[some].tolist() == [count(int(heights[i]), int(widths[i]), config) for i in some]
+    assert np.array_equal(found, counts(widths, heights, config))
+    assert np.array_equal(counts(heights[::-1], widths[::-1], config), found[::-1])
+
+
+def test_counts_of_what_is_no_size():
+    assert counts([], [], SESSConfig()).tolist() == []
+    with pytest.raises(ValueError, match="at least 1x1 pixels but got 0x7"):
+        counts([5, 0], [5, 7], SESSConfig())
+    with pytest.raises(ValueError, match="at least 1x1 pixels but got 7x-1"):
+        counts([7], [-1], SESSConfig())
+    with pytest.raises(ValueError, match="a width for each height"):
+        counts([5, 6], [5], SESSConfig())

@@ -1,0 +1,71 @@
+"""More workers than this machine has devices: a backbone that only sleeps."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from jobs.benchmarks.engines import steady, timed_run
+from jobs.benchmarks.measure import Row, Setting
+from jobs.benchmarks.processes import cpu_between, watched
+from jobs.benchmarks.standin import SLEEPS, write_images
+from pipeline import RunConfig
+from pipeline.engines import BatchDone
+from sess_kernels.errors import SessError, unknown
+
+_WORKERS = (1, 2, 4, 8, 16)
+_SIDE = 227  # as in the measurement that the times are of
+_SECONDS = 30.0  # that every worker sleeps
+
+
+def scaleout(setting: Setting) -> list[Row]:
+    """Images a second of so many workers over so many times those of one.
+
+    Everything but the backbone is real: a file is decoded, a map fused, encoded and written.
+
+    Raises:
+        SessError: If there is no time for the backbone.
+    """
+    name = setting.backbone
+    if name not in SLEEPS:
+        raise SessError(unknown("backbone with a measured time", name, SLEEPS))
+    rows: list[Row] = []
+    alone = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for n_workers in _WORKERS:
+            n_rows = round(n_workers * _SECONDS / SLEEPS[name])
+            table = write_images(Path(folder) / "images", n_rows, _SIDE, ".jpg")
+            config = RunConfig(
+                backbone=f"jobs.benchmarks.standin:{name.rpartition('/')[2]}",
+                scales=1,
+                workers=n_workers,
+                gpus_per_worker=1,
+                device="cpu",
+            )
+            out = Path(folder) / str(n_workers)
+            (_, batches), uses = watched(_run, str(table), out, config)
+            phase = steady(batches)
+            alone = alone or phase.images_per_s
+            efficiency = phase.images_per_s / (n_workers * alone)
+            cores = cpu_between(uses, phase.start, phase.end) / (phase.end - phase.start)
+            rows.append(
+                {
+                    "backbone": name,
+                    "what": f"{n_workers} workers that sleep {1e3 * SLEEPS[name]:.1f} ms an image",
+                    "against": "as many times one of them",
+                    "ratio": {"median": efficiency, "q1": efficiency, "q3": efficiency, "n": 1},
+                    "images_per_s": phase.images_per_s,
+                    "cores_used": cores,
+                    "seconds": phase.end - phase.start,
+                    "shards": len(batches),
+                }
+            )
+    return rows
+
+
+def _run(table: str, out: Path, config: RunConfig) -> tuple[float, list[BatchDone]]:
+    """A run on a machine that claims devices it has not."""
+    os.environ["RAY_OVERRIDE_RESOURCES"] = f'{{"CPU": 64, "GPU": {max(_WORKERS)}}}'
+    os.environ["RAY_DATA_DEFAULT_WAIT_FOR_MIN_ACTORS_S"] = "600"  # all begin together
+    return timed_run(table, out, config)

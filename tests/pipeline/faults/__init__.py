@@ -1,0 +1,1 @@
+"""Faults: what dies, hangs or fills up during a run, and what is there afterwards."""

@@ -1,0 +1,105 @@
+"""Fixtures: drawn images, an undisturbed run of them, one Ray cluster, and the table of faults."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[3]
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), str(ROOT / "tests" / "pipeline"), os.environ.get("PYTHONPATH", "")]
+)
+sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
+
+from faults.runs import SETTINGS, Comparison, Expected, Flags, rows_of  # noqa: E402
+from faults.tiny import CLASSES  # noqa: E402
+from pipeline import RunConfig, run  # noqa: E402
+
+SIZES = ((48, 64), (64, 40), (56, 56))
+N_IMAGES = 60
+_TOLD = pytest.StashKey[list[Comparison]]()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    told = config.stash.get(_TOLD, [])
+    if told:
+        terminalreporter.section("faults")
+        terminalreporter.line(Comparison.HEADER)
+    for one in told:
+        terminalreporter.line(one.line())
+
+
+def paint(path, size, seed, marked=False):
+    """Save an image of random blocks; a marked one is all red, no green."""
+    blocks = np.random.default_rng(seed).integers(0, 231, (6, 6, 3), dtype=np.uint8)
+    image = Image.fromarray(blocks).resize(size[::-1], Image.Resampling.BICUBIC)
+    pixels = np.minimum(np.asarray(image), 230)
+    if marked:
+        pixels[..., 0], pixels[..., 1] = 255, 0
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="session")
+def flags(tmp_path_factory):
+    """The folder of flag files; processes that are started later inherit its name."""
+    folder = tmp_path_factory.mktemp("flags")
+    os.environ["SESS_FAULTS"] = str(folder)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return Flags(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_flags(flags):
+    yield
+    flags.clear()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """A table of 60 images; that of row 31 is marked."""
+    folder = tmp_path_factory.mktemp("images")
+    lines = ["image,label"]
+    for i in range(N_IMAGES):
+        paint(folder / f"{i:03d}.png", SIZES[i % 3], i, marked=i == 31)
+        lines.append(f"{i:03d}.png,{CLASSES[i % len(CLASSES)]}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return f"table:{folder / 'list.csv'}"
+
+
+@pytest.fixture(scope="session")
+def broken(source, tmp_path_factory):
+    """The same table with as many files behind that are no images."""
+    folder = tmp_path_factory.mktemp("broken")
+    table = Path(source.removeprefix("table:"))
+    header, *lines = table.read_text().splitlines()
+    lines = [f"{line.partition(',')[0]},{table.parent}/{line}" for line in lines]
+    (folder / "bad.png").write_text("no image")
+    lines += [f"bad-{i},{folder}/bad.png,cube" for i in range(N_IMAGES)]
+    (folder / "list.csv").write_text("\n".join([f"image_id,{header}", *lines]) + "\n")
+    return f"table:{folder / 'list.csv'}"
+
+
+@pytest.fixture(scope="session")
+def expected(source, tmp_path_factory, flags, request):
+    """The rows of a run that nothing disturbs, and the comparison with them."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    summary = run(source, out, RunConfig(engine="local", **SETTINGS))
+    assert (summary.images, summary.failed) == (N_IMAGES, 0)
+    told = request.config.stash.setdefault(_TOLD, [])
+    return Expected(rows_of(out), told)
+
+
+@pytest.fixture(scope="session")
+def cluster(flags, tmp_path_factory):
+    """A Ray cluster of one node with the least object store that Ray allows."""
+    from faults.cluster import started
+
+    spilled = tmp_path_factory.mktemp("spilled")
+    with started(object_spilling_directory=str(spilled), num_cpus=2) as one:
+        one.spilled = spilled
+        yield one
+    shutil.rmtree(spilled, ignore_errors=True)

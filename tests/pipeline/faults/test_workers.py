@@ -1,0 +1,130 @@
+"""Faults of the workers of a run on Ray."""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from faults.cluster import actors
+from faults.runs import SETTINGS, rows_of, until
+from faults.stages import SlowDecode
+from pipeline import RunConfig, run
+from pipeline.run import retry
+from sess_kernels import SessError
+
+pytestmark = pytest.mark.slow
+MARKED = "031.png"
+STAGES = {"fused": ["decode", "saliency", "encode"]}
+STAGES["split"] = ["decode", "pre-filter", "saliency", "encode"]
+
+
+@pytest.fixture
+def config(cluster):
+    def of(**more):
+        return RunConfig(engine="ray", address=cluster.address, **SETTINGS | more)
+
+    return of
+
+
+@contextmanager
+def beside(work):
+    """Run ``work(ended)`` in a thread until the block ends; what it raises is raised here."""
+    ended, faults = threading.Event(), []
+
+    def go():
+        try:
+            work(ended)
+        except BaseException as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    assert not faults, faults
+
+
+@pytest.mark.parametrize("topology", ["fused", "split"])
+def test_killed_workers(cluster, config, source, expected, flags, tmp_path, monkeypatch, topology):
+    out, rng = tmp_path / "out", random.Random(topology)
+    monkeypatch.setattr("pipeline.engines.ray.DecodeWorker", SlowDecode)
+    flags.set("slow", 0.01)
+    killed, read = [], []
+
+    def kill(name):
+        """Twice, while it works on a shard; a third time might put an innocent row aside."""
+        title = name.title().replace("-", "")
+
+        def go(ended):
+            for _ in range(2):
+                until(lambda: ended.is_set() or list(out.glob(f"journal/{name}-*")))
+                time.sleep(rng.uniform(0, 0.2))
+                for pid, _ in actors(cluster, title):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        killed.append(name)
+                        until(lambda pid=pid: pid not in dict(actors(cluster, title)))
+
+        return beside(go)
+
+    def look(ended):
+        """Readers see rows that are whole and final, whatever dies."""
+        while not ended.wait(0.3):
+            if (out / "maps").exists():
+                rows = rows_of(out)
+                assert all(row == expected.rows[name] for name, row in rows.items())
+                read.append(len(rows))
+
+    with ExitStack() as several:
+        several.enter_context(beside(look))
+        for name in STAGES[topology]:
+            several.enter_context(kill(name))
+        run(source, out, config(topology=topology))
+    assert sorted(killed) == sorted(STAGES[topology] * 2)
+    assert any(0 < n < len(expected.rows) for n in read)
+    expected.hold(f"workers killed, {topology}", len(killed), out)
+
+
+def test_a_hung_image(config, source, expected, flags, tmp_path):
+    flags.set("hang")
+    run(source, tmp_path / "out", config(batch_timeout=2))
+    reasons = expected.hold("image hangs (timeout)", 3, tmp_path / "out", failed={MARKED})
+    assert "died on it 2 times, or took longer than 2 s" in reasons[MARKED]
+
+
+def test_a_device_without_memory(config, source, expected, flags, tmp_path):
+    for i in range(3):
+        flags.set(f"memory-{i}")
+    flags.set("memory")
+    run(source, tmp_path / "out", config())
+    assert flags.count("memory-") == 0
+    reasons = expected.hold("no device memory, ray", 4, tmp_path / "out", failed={MARKED})
+    assert "out of memory" in reasons[MARKED]
+
+
+def test_an_image_that_kills_its_worker(config, source, expected, flags, tmp_path):
+    out = tmp_path / "out"
+    flags.set("die")
+    run(source, out, config())
+    reasons = expected.hold("image kills its worker, ray", 3, out, failed={MARKED})
+    assert "its worker (saliency) died on it 2 times" in reasons[MARKED]
+    assert "sess retry" in reasons[MARKED]
+    flags.clear()
+    told = []
+    summary = retry(out, on_batch=told.append)
+    assert sum(one.images for one in told) == 1
+    assert (summary.images, summary.failed) == (len(expected.rows), 0)
+    expected.hold("the same, retried", 0, out)
+
+
+def test_a_run_that_fails_wholesale_is_stopped(config, source, broken, tmp_path):
+    with pytest.raises(SessError, match=r"of \d+ rows failed, more than --max-errors 2"):
+        run(broken, tmp_path / "out", config(max_errors=2))
+    assert len(rows_of(tmp_path / "out")) < 2 * 60
