@@ -145,7 +145,7 @@ class RunConfig(SESSConfig):
         texts |= {name: getattr(self, name) or "" for name in _OPTIONAL_TEXTS}
         found = [f"{k} must be text but got {v!r}" for k, v in texts.items() if type(v) is not str]
         if found:
-            return super().faults() + found
+            return super().faults() + found + self._faults_of_placement()
         chosen: list[tuple[str, str, Iterable[str]]]
         chosen = [("engine", self.engine, ENGINES), ("device", self.device, DEVICES)]
         chosen += [("topology", self.topology, TOPOLOGIES)]

@@ -29,24 +29,26 @@ def runs(photo_folder, tmp_path, _ray_here, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the file is read here, not where a worker happens to be
     settings |= {"method": "rise", "method_options": {"n-masks": "6"}, "keep_patches": True}
     settings |= {"class_groups": "groups.json"}
+    kinds = {"local": {"engine": "local"}, "ray": {}, "split": {"topology": "split"}}
     summaries = {
-        engine: run(str(photo_folder), tmp_path / engine, RunConfig(engine=engine, **settings))
-        for engine in ("local", "ray")
+        name: run(str(photo_folder), tmp_path / name, RunConfig(**settings | kind))
+        for name, kind in kinds.items()
     }
     return tmp_path, summaries
 
 
 def test_same_rows_same_bits(runs):
     folder, summaries = runs
-    assert len(list((folder / "ray" / "plan").iterdir())) > 2
-    assert [len(list(read_rows(folder / engine))) for engine in ("local", "ray")] == [6, 6]
-    local, other = (
-        {row["image_id"]: row for row in read_rows(folder / engine)} for engine in ("local", "ray")
+    assert json.loads((folder / "ray" / "run.json").read_text())["dataset"]["n_shards"] > 2
+    local, *others = (
+        {row["image_id"]: row for row in read_rows(folder / name)} for name in summaries
     )
-    assert len(local) == 6
-    assert local == other
+    assert [len(list(read_rows(folder / name))) for name in summaries] == [6, 6, 6]
+    assert others == [local, local]
     for name in ("images", "failed", "patches"):
-        assert getattr(summaries["local"], name) == getattr(summaries["ray"], name)
+        assert len({getattr(summary, name) for summary in summaries.values()}) == 1
+    split = json.loads((folder / "split" / "run.json").read_text())["placement"]
+    assert (split["topology"], set(split["workers"])) == ("split", {"pre-filter", "saliency"})
     records = list(read_maps(folder / "ray"))
     assert len(records) == 8
     for record in records:

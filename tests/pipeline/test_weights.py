@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -126,14 +127,13 @@ def test_a_machine_fetches_weights_once(store, cache, weights, tiny_backbone):
     assert len(list(cache.glob("*.pt"))) == 1
 
 
-@pytest.mark.parametrize("protocol", ["s3", "http"])
-def test_changed_weights_are_fetched_again(store, cache, weights, protocol):
-    roots = {"s3": "s3://bucket", "http": f"{os.environ['AWS_ENDPOINT_URL']}/bucket"}
-    uri = f"{roots[protocol]}/w.pt"
+def test_changed_weights_are_fetched_again(store, cache, weights):
+    uri = "s3://bucket/w.pt"
     Folder.of("s3://bucket").write("w.pt", weights.read_bytes())
     assert nearby(uri).read_bytes() == nearby(uri).read_bytes() == weights.read_bytes()
     assert store.count("GET", "/w.pt") == 1
     other = weights.read_bytes()[:-1] + b"x"  # as long
+    time.sleep(1.1)  # S3 tells the time of a change in seconds
     Folder.of("s3://bucket").write("w.pt", other)
     assert nearby(uri).read_bytes() == other
     assert nearby(uri).read_bytes() == other
