@@ -80,9 +80,10 @@ def prepared(source: str, out: str | Path, config: RunConfig, overwrite: bool) -
     dataset.tables()  # faults of the source before anything is loaded or touched
     explain = kernel(spec.load(), config)
     folder = Folder.of(out)
-    _check_writable(folder)
     now = new_record(source, config, spec, explain.backbone)
-    with Lease(folder) as lease:
+    with _written(folder):
+        _check_writable(folder)
+    with _written(folder), Lease(folder) as lease:
         earlier = None if overwrite else read_record(folder)
         if earlier is None or earlier["state"] == PLANNING:
             record = _plan_anew(folder, dataset, now, explain)
@@ -112,7 +113,7 @@ def reopened(out: str | Path) -> Iterator[Begun]:
     spec = BackboneSpec.of(config)
     explain = kernel(spec.load(), config)
     check_same(folder, record, new_record(record["source"], config, spec, explain.backbone))
-    with Lease(folder) as lease:
+    with _written(folder), Lease(folder) as lease:
         write_record(folder, record | {"state": RUNNING})  # broken off from here on, it is resumed
         (folder / JOURNAL_FOLDER).delete()
         recover(folder)
@@ -148,15 +149,21 @@ def _plan_anew(
 
 def _check_writable(out: Folder) -> None:
     """Refuse an OUT that may not be written to, and leave what is in it alone."""
+    known = out.exists(RUN_FILE) or out.exists(LEASE_FILE)
+    if not known and not out.is_empty():
+        raise SessError(f"{out.uri} is not empty and holds no run; give another --out")
+    out.create()
+    out.write(".probe", b"")
+    out.remove(".probe")
+
+
+@contextmanager
+def _written(out: Folder) -> Iterator[None]:
+    """One line for a disk that is full or a folder that is not ours, whoever finds it."""
     try:
-        known = out.exists(RUN_FILE) or out.exists(LEASE_FILE)
-        if not known and not out.is_empty():
-            raise SessError(f"{out.uri} is not empty and holds no run; give another --out")
-        out.create()
-        out.write(".probe", b"")
-        out.remove(".probe")
+        yield
     except OSError as error:
         raise SessError(
             f"--out {out.uri} cannot be written: {error.strerror or one_line(error)}; "
-            "give a folder that you may write to"
+            "make room there or mend it, and give the same command again to go on"
         ) from error

@@ -16,6 +16,8 @@ from filelock import FileLock
 from pipeline.files import Folder
 from pipeline.stores import file_system, read_bytes, retrying
 
+_PASSING = ("url", "time")  # what a redirect leads to now, and the last access
+
 
 def nearby(uri: str) -> Path:
     """A local file with what a URI holds now.
@@ -85,7 +87,8 @@ def _alone(name: str) -> Iterator[None]:
 
 def _version(files: pa_fs.FileSystem, path: str) -> str:
     if isinstance(files, pa_fs.PyFileSystem):  # of fsspec: HTTP tells an ETag but no time
-        return str(sorted(files.handler.fs.info(path).items()))
+        told = files.handler.fs.info(path)
+        return str(sorted(item for item in told.items() if item[0] not in _PASSING))
     info = files.get_file_info(path)
     return f"{info.size} {info.mtime_ns}"
 

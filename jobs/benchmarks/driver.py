@@ -78,6 +78,7 @@ def _row(n_rows: int, found: _Found, uses: list[Use]) -> Row:
         "peak_mb": max(one.own_bytes for one in uses) / 1e6,
         "planned_mb": before[-1].own_bytes / 1e6,
         "plan_peak_mb": max(one.own_bytes for one in before) / 1e6,
+        "engine_start_mb": during[0].own_bytes / 1e6,
         "engine_peak_mb": max(one.own_bytes for one in during) / 1e6,
         "growth_mb_per_1000_shards": bytes_each / 1e3,
         "driver_cpu_ms_per_shard": 1e3 * cpu_each,

@@ -29,6 +29,7 @@ from pipeline.engines.actors import (
     TallyActor,
     shards_of,
 )
+from pipeline.engines.ahead import hold_back
 from pipeline.engines.base import Job, Placement, Stopped, Watch, rows_per_file
 from pipeline.engines.cluster import TASK_CPUS, Pool, cluster, device_of, n_places, pool
 from pipeline.engines.topology import choose
@@ -39,6 +40,7 @@ from pipeline.sinks import EncodeWorker
 from pipeline.stages import DecodeWorker, PreFilterWorker, SaliencyWorker
 from pipeline.stages.kernel import KernelStage
 from pipeline.stores import STORE_FAULTS
+from sess_kernels.errors import SessError
 
 _ACTORS: dict[str, type[StageActor]] = {
     "decode": Decode,
@@ -99,10 +101,12 @@ def run_ray(job: Job, watch: Watch) -> None:
         except ray.exceptions.RayError as error:
             if stop := watch.stop():
                 raise Stopped(stop) from error
-            raise
+            raise _origin(error) from error
         finally:
             ended.set()
             reporter.join(timeout=10)
+        if stop := watch.stop():  # told by the last batches
+            raise Stopped(stop)
 
 
 def _placed(job: Job) -> tuple[dict[str, Pool], Placement]:
@@ -200,6 +204,7 @@ def _configure(job: Job, n_workers: int) -> None:
     context.use_datasource_v2 = False
     context.retried_io_errors = faults = sorted({*context.retried_io_errors, *STORE_FAULTS})
     context.enable_progress_bars = False
+    hold_back(context)
     context.memory_usage_poll_interval_s = None  # a thread for every task
     context.print_on_execution_start = False
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
@@ -212,7 +217,18 @@ def _configure(job: Job, n_workers: int) -> None:
         override_filesystem=RetryingPyFileSystem(_MarkerFiles(job.out.files, faults)),
         checkpoint_manager_cls=_NothingToLoad,
     )
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is raised too
+
+
+def _origin(error: Exception) -> Exception:
+    """What a worker raised, out of Ray's wrapping, if it tells the user what to do."""
+    seen: BaseException | None = error
+    while seen is not None:
+        told = isinstance(seen, (OSError, SessError))
+        if isinstance(seen, Exception) and told and not isinstance(seen, ray.exceptions.RayError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return error
 
 
 def _here() -> Any:

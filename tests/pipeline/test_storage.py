@@ -111,7 +111,7 @@ def test_a_driver_that_dies_between_copy_and_delete(photos, store, settings, tmp
     config = RunConfig(engine="local", workers=1, **settings)
     run(str(photos), tmp_path / "here", config)
     store.fail_next("DELETE", "/checkpoint/", "403")
-    with pytest.raises(OSError, match="ACCESS_DENIED"):
+    with pytest.raises(SessError, match="ACCESS_DENIED"):
         run("s3://bucket/photos", OUT, config)
     markers = Folder.of(f"{OUT}/checkpoint").names()
     stems = Counter(name.removesuffix(".parquet").removesuffix(".pending") for name in markers)

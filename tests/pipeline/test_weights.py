@@ -10,6 +10,7 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import boto3
 import pytest
 import torch
 
@@ -114,6 +115,7 @@ print(float(sum(one.sum() for one in backbone.state_dict().values())))
 """
 
 
+@pytest.mark.slow
 def test_a_machine_fetches_weights_once(store, cache, weights, tiny_backbone):
     Folder.of("s3://bucket").write("w.pt", weights.read_bytes())
     store.reset()
@@ -137,6 +139,17 @@ def test_changed_weights_are_fetched_again(store, cache, weights):
     Folder.of("s3://bucket").write("w.pt", other)
     assert nearby(uri).read_bytes() == other
     assert nearby(uri).read_bytes() == other
+
+
+def test_weights_over_http(store, cache, weights):
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    bucket = boto3.resource("s3", endpoint_url=endpoint).Bucket("bucket")
+    for content in (weights.read_bytes(), weights.read_bytes()[:-1] + b"x"):
+        bucket.put_object(Key="w.pt", Body=content, ACL="public-read")
+        assert nearby(f"{endpoint}/bucket/w.pt").read_bytes() == content
+        asked = store.count("GET", "/w.pt")
+        assert nearby(f"{endpoint}/bucket/w.pt").read_bytes() == content
+        assert store.count("GET", "/w.pt") == asked
 
 
 def test_threads_of_one_process_fetch_once_too(store, cache, weights):

@@ -72,14 +72,16 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def broken(source, tmp_path_factory):
-    """The same table with as many files behind that are no images."""
+    """The same table; behind every image comes a file that is none."""
     folder = tmp_path_factory.mktemp("broken")
     table = Path(source.removeprefix("table:"))
     header, *lines = table.read_text().splitlines()
-    lines = [f"{line.partition(',')[0]},{table.parent}/{line}" for line in lines]
     (folder / "bad.png").write_text("no image")
-    lines += [f"bad-{i},{folder}/bad.png,cube" for i in range(N_IMAGES)]
-    (folder / "list.csv").write_text("\n".join([f"image_id,{header}", *lines]) + "\n")
+    rows = [f"image_id,{header}"]
+    for i, line in enumerate(lines):
+        rows.append(f"{line.partition(',')[0]},{table.parent}/{line}")
+        rows.append(f"bad-{i},{folder}/bad.png,cube")
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
     return f"table:{folder / 'list.csv'}"
 
 

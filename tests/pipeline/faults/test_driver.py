@@ -13,7 +13,7 @@ from faults.runs import SETTINGS, Driver, arguments, kill_at, rows_of, until
 from pipeline import RunConfig, run
 
 pytestmark = pytest.mark.slow
-MOMENTS = [("running", 4.0), ("work", 1.0), ("write", 0.05), ("commit+2", 0.3)]
+MOMENTS = [("running", 3.0), ("work", 0.5), ("write", 0.05), ("commit+2", 0.3)]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -33,7 +33,7 @@ def test_a_killed_driver_goes_on_where_it_was(cluster, source, expected, flags, 
 
 def test_an_interrupted_run_says_how_to_go_on(cluster, source, expected, flags, tmp_path):
     out = tmp_path / "out"
-    flags.set("slow", 0.02)
+    flags.set("slow", 0.01)
     argv = arguments(source, out, "ray", cluster.address)
     driver = subprocess.Popen(
         [sys.executable, "-m", "jobs", *argv],

@@ -107,11 +107,12 @@ def test_a_run_that_fails_wholesale_is_stopped(broken, expected, flags, tmp_path
         assert driver.wait() == 2
         assert "rows failed, more than --max-errors 8; see `sess status`" in driver.said()
         assert len(driver.said().splitlines()) == 1
-    assert len(rows_of(out)) >= len(expected.rows)
+    assert 8 < len(rows_of(out)) < 2 * len(expected.rows)
     with Driver(arguments(broken, out, "local", max_errors=60), log) as driver:
         assert driver.wait() == 1, driver.said()
     rows = rows_of(out)
     assert {name for name, row in rows.items() if row["status"] != "ok"} == {
         f"bad-{i}" for i in range(len(expected.rows))
     }
-    assert all(rows[name] == row for name, row in expected.rows.items())
+    number = {name: {"row": row["row"]} for name, row in expected.rows.items()}
+    assert all(rows[name] | number[name] == row for name, row in expected.rows.items())
