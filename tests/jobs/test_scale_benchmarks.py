@@ -14,14 +14,15 @@ from sess_kernels.errors import SessError
 _BURN = "import time\nwhile time.process_time() < 0.5: pass"
 
 
-def _burn_elsewhere():
-    subprocess.run([sys.executable, "-c", _BURN], check=True)
-    return "burnt"
+def _set(monkeypatch, benchmark, **sizes):
+    module = sys.modules[f"jobs.benchmarks.{benchmark}"]  # its function hides it in the package
+    for name, value in sizes.items():
+        monkeypatch.setattr(module, name, value)
 
 
 def test_cpu_of_processes_that_have_ended_counts():
-    value, uses = watched(_burn_elsewhere)
-    assert value == "burnt"
+    ended, uses = watched(subprocess.run, [sys.executable, "-c", _BURN])
+    assert ended.returncode == 0
     assert uses[-1].cpu_s > 0.3  # it is seen ten times a second
     assert uses[-1].own_cpu_s < 0.2
     assert [one.cpu_s for one in uses] == sorted(one.cpu_s for one in uses)
@@ -44,8 +45,7 @@ def test_start_and_end_of_a_run_are_left_out():
 
 @pytest.mark.slow
 def test_overhead_is_the_slope_between_two_sizes(monkeypatch):
-    monkeypatch.setattr("jobs.benchmarks.overhead._FEW", 2)
-    monkeypatch.setattr("jobs.benchmarks.overhead._MANY", 4)
+    _set(monkeypatch, "overhead", _FEW=2, _MANY=4)
     [row] = BENCHMARKS["overhead"](Setting(repeats=1))
     added = row["ray_cpu_ms_per_image"]["median"] - row["local_cpu_ms_per_image"]["median"]
     assert row["cpu_ms_per_image"]["median"] == pytest.approx(added)
@@ -54,8 +54,7 @@ def test_overhead_is_the_slope_between_two_sizes(monkeypatch):
 
 @pytest.mark.slow
 def test_workers_that_sleep(monkeypatch):
-    monkeypatch.setattr("jobs.benchmarks.scaleout._WORKERS", (2,))
-    monkeypatch.setattr("jobs.benchmarks.scaleout._SECONDS", 13.0)
+    _set(monkeypatch, "scaleout", _WORKERS=(2,), _SECONDS=13.0)
     [row] = BENCHMARKS["scaleout"](Setting("torchvision/vgg16"))
     assert row["shards"] == 3  # 271 rows, 128 in a shard
     assert 0 < row["images_per_s"] <= 2 * 10.44
@@ -69,7 +68,7 @@ def test_scaleout_knows_measured_backbones_only():
 
 @pytest.mark.slow
 def test_driver_of_few_and_more_rows(monkeypatch):
-    monkeypatch.setattr("jobs.benchmarks.driver._FEW", 500)
+    _set(monkeypatch, "driver", _FEW=500)
     few, more = BENCHMARKS["driver"](Setting(rows=1500))
     assert [few["rows_run"], more["rows_run"]] == [500, 1500]
     assert [few["shards_run"], more["shards_run"]] == [4, 12]
