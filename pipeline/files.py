@@ -72,9 +72,11 @@ class Folder:
         return sorted(name for name in files if not name.startswith("."))
 
     def is_empty(self) -> bool:
-        """Whether nothing is in it, or it does not exist."""
+        """Whether nothing is in it but hidden files, or it does not exist."""
         selector = pa_fs.FileSelector(self.path, allow_not_found=True)
-        return not retrying(lambda: self.files.get_file_info(selector))
+        found = retrying(lambda: self.files.get_file_info(selector))
+        # a process that was killed leaves the file it was about to rename
+        return all(one.base_name.startswith(".") for one in found)
 
     def exists(self, name: str) -> bool:
         """Whether it has a file of this name."""

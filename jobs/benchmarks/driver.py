@@ -71,7 +71,7 @@ def _row(n_rows: int, found: _Found, uses: list[Use]) -> Row:
     shards = [bisect.bisect(ends, one.time) for one in during]
     half = len(during) // 2  # what caches take at first is no growth
     bytes_each = float(np.polyfit(shards[half:], [one.own_bytes for one in during[half:]], 1)[0])
-    cpu_each = (during[-1].own_cpu_s - during[0].own_cpu_s) / (shards[-1] - shards[0])
+    cpu_each = (during[-1].own_cpu_s - during[0].own_cpu_s) / max(1, shards[-1] - shards[0])
     return {
         "backbone": "none",
         "what": f"peak memory of the driver, {n_rows:,} rows",

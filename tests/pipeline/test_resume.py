@@ -125,6 +125,13 @@ def test_max_errors_stops_a_run_and_running_again_goes_on(photo_folder, tmp_path
     assert (summary.images, summary.failed) == (12, 8)
 
 
+def test_what_a_killed_driver_left_of_its_first_file_blocks_nobody(photo_folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "..probe.6d288fcc").touch()
+    assert run(str(photo_folder), out, RunConfig(**FAST)).images == 6
+
+
 def test_an_out_without_a_run_has_no_status(tmp_path):
     with pytest.raises(SessError, match="holds no run"):
         status(tmp_path)
