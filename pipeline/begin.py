@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from pipeline.scheduler import Plan
 from pipeline.stages import BackboneSpec, kernel
 from sess_kernels import SESS
 from sess_kernels.errors import SessError, one_line
+
+_OF_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass
@@ -81,8 +84,7 @@ def prepared(source: str, out: str | Path, config: RunConfig, overwrite: bool) -
     explain = kernel(spec.load(), config)
     folder = Folder.of(out)
     now = new_record(source, config, spec, explain.backbone)
-    with _written(folder):
-        _check_writable(folder)
+    _check_writable(folder)
     with _written(folder), Lease(folder) as lease:
         earlier = None if overwrite else read_record(folder)
         if earlier is None or earlier["state"] == PLANNING:
@@ -149,21 +151,32 @@ def _plan_anew(
 
 def _check_writable(out: Folder) -> None:
     """Refuse an OUT that may not be written to, and leave what is in it alone."""
-    known = out.exists(RUN_FILE) or out.exists(LEASE_FILE)
-    if not known and not out.is_empty():
-        raise SessError(f"{out.uri} is not empty and holds no run; give another --out")
-    out.create()
-    out.write(".probe", b"")
-    out.remove(".probe")
+    try:
+        known = out.exists(RUN_FILE) or out.exists(LEASE_FILE)
+        if not known and not out.is_empty():
+            raise SessError(f"{out.uri} is not empty and holds no run; give another --out")
+        out.create()
+        out.write(".probe", b"")
+        out.remove(".probe")
+    except OSError as error:
+        raise SessError(
+            f"--out {out.uri} cannot be written: {error.strerror or one_line(error)}; "
+            "give a folder that you may write to"
+        ) from error
 
 
 @contextmanager
 def _written(out: Folder) -> Iterator[None]:
-    """One line for a disk that is full or a folder that is not ours, whoever finds it."""
+    """One line for a disk that is full or a store that is gone, whoever finds it."""
     try:
         yield
     except OSError as error:
+        if error.errno in _OF_OUT:
+            raise SessError(
+                f"--out {out.uri} cannot be written: {error.strerror or one_line(error)}; "
+                "make room there or mend it, and give the same command again to go on"
+            ) from error
         raise SessError(
-            f"--out {out.uri} cannot be written: {error.strerror or one_line(error)}; "
-            "make room there or mend it, and give the same command again to go on"
+            f"the run in {out.uri} broke off: {one_line(error)}; "
+            "mend the cause, and give the same command again to go on"
         ) from error

@@ -8,8 +8,7 @@ how Ray Data's checkpointed writes go, so one engine goes on where another has s
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from pipeline.files import Folder
 from pipeline.layout import CHECKPOINT_FOLDER, MAPS_FOLDER
 from pipeline.records import FAILED
 from pipeline.stores import open_file
+from pipeline.streams import ahead
 
 ROW = "row"
 _PENDING = ".pending.parquet"
@@ -42,7 +42,7 @@ def committed(out: Folder) -> list[str]:
 def read_committed(out: Folder, columns: list[str]) -> Iterator[pa.Table]:
     """Some columns of the committed rows, one table a file, read side by side."""
     folder = out / MAPS_FOLDER
-    yield from _side_by_side(lambda name: _columns(folder, name, columns), committed(out))
+    yield from ahead(lambda name: _columns(folder, name, columns), committed(out), _READERS)
 
 
 def done_rows(out: Folder, n_rows: int) -> NDArray[np.uint8]:
@@ -59,7 +59,7 @@ def done_rows(out: Folder, n_rows: int) -> NDArray[np.uint8]:
         return pq.read_table(io.BytesIO(folder.read(name)))
 
     names = [name for name in _markers(out) if not name.endswith(_PENDING)]
-    for table in _side_by_side(read, names):
+    for table in ahead(read, names, _READERS):
         done[table[ROW].to_numpy()] = True
     return np.packbits(done)
 
@@ -133,11 +133,6 @@ def _columns(folder: Folder, name: str, columns: list[str]) -> pa.Table:
     """Some columns of a file, and no bytes of the others: most of a file are maps."""
     with open_file(f"{folder.uri}/{name}") as file:
         return pq.read_table(file, columns=columns)
-
-
-def _side_by_side(read: Callable[[str], pa.Table], names: Iterable[str]) -> Iterator[pa.Table]:
-    with ThreadPoolExecutor(_READERS) as pool:
-        yield from pool.map(read, names)
 
 
 def _markers(out: Folder) -> list[str]:

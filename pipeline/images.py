@@ -7,7 +7,6 @@ before anything is decoded. It takes the place of PIL's own limit, which is swit
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pipeline.stores import open_file, read_bytes
+from pipeline.stores import Positioned, open_file, read_bytes
 from sess_kernels.errors import SessError
 
 MAX_PIXELS = 2**28
@@ -131,28 +130,15 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int, bool] | None:
     return None
 
 
-class _Header(io.BufferedIOBase):
+class _Header(Positioned):
     """A file of which little is fetched: 16 KiB, then four times more each time it does not do."""
 
     def __init__(self, file: pa.NativeFile) -> None:
+        super().__init__(file.size())
         self._file = file
-        self._size: int = file.size()
-        self._at = self._start = 0
+        self._start = 0
         self._held = b""
         self._next = _FIRST_READ
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = self._size if size is None or size < 0 else self._at + size

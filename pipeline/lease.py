@@ -103,11 +103,9 @@ def holder(out: Folder) -> dict[str, Any] | None:
     """Who holds the lease of an OUT by its file, dead or alive."""
     try:
         found: dict[str, Any] = out.read_json(LEASE_FILE)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # no driver writes anything but JSON
         return None
-    except ValueError:  # no driver writes that
-        return None
-    return found
+    return found if {*_WHO, "token", "beat"} <= found.keys() else None
 
 
 def is_alive(out: Folder, found: dict[str, Any], patience: float | None = None) -> bool:

@@ -150,26 +150,41 @@ def open_file(uri: str) -> pa.NativeFile:
     return pa.PythonFile(_Patient(file, uri), mode="r")
 
 
-class _Patient(io.RawIOBase):
-    """A file of a store, read with ``retrying``."""
+class Positioned(io.RawIOBase):
+    """A readable file with a position, for libraries that want Python's; ``read`` is to be added.
 
-    def __init__(self, file: pa.NativeFile, uri: str) -> None:
-        self._file, self._uri = file, uri
-        self._size: int = file.size()
+    Args:
+        size: Bytes of the file.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._at = 0
 
     def readable(self) -> bool:
+        """Yes."""
         return True
 
     def seekable(self) -> bool:
+        """Yes."""
         return True
 
     def tell(self) -> int:
+        """The position in bytes."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Take another position."""
         self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         return self._at
+
+
+class _Patient(Positioned):
+    """A file of a store, read with ``retrying``."""
+
+    def __init__(self, file: pa.NativeFile, uri: str) -> None:
+        super().__init__(file.size())
+        self._file, self._uri = file, uri
 
     def read(self, size: int | None = -1) -> bytes:
         left = max(self._size - self._at, 0)

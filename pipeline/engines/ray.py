@@ -51,7 +51,6 @@ _ACTORS: dict[str, type[StageActor]] = {
 _POLL_SECONDS = 0.5
 _HANG_SECONDS = 600.0  # to read the images of a shard, or to encode its maps
 _SHARDS_AHEAD = 4  # a worker: what is on the way between stages
-_SHARD_BYTES = MAX_SHARD_BYTES
 
 
 class _NothingToLoad(CheckpointManager):
@@ -208,7 +207,7 @@ def _configure(job: Job, n_workers: int) -> None:
     context.memory_usage_poll_interval_s = None  # a thread for every task
     context.print_on_execution_start = False
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
-        object_store_memory=(n_workers + 2) * _SHARDS_AHEAD * _SHARD_BYTES
+        object_store_memory=(n_workers + 2) * _SHARDS_AHEAD * MAX_SHARD_BYTES
     )
     context.checkpoint_config = CheckpointConfig(
         id_column=ROW,

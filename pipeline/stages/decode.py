@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from pipeline.images import read_rgb
 from pipeline.records import DECODED_SCHEMA
 from sess_kernels.errors import one_line
+
+_READERS = 16
 
 
 class DecodeWorker:
@@ -23,23 +27,22 @@ class DecodeWorker:
 
     def __call__(self, planned: pa.Table) -> pa.Table:
         """Rows of ``PLAN_SCHEMA`` to rows of ``DECODED_SCHEMA``."""
-        found = [
-            self._read(uri) if error is None else error
-            for uri, error in zip(
-                planned["uri"].to_pylist(), planned["error"].to_pylist(), strict=True
-            )
-        ]
-        return _decoded(planned, found)
+        uris, errors = planned["uri"].to_pylist(), planned["error"].to_pylist()
+        n_readers = _READERS if any("://" in uri for uri in uris) else 1  # a store answers late
+        with ThreadPoolExecutor(n_readers) as pool:
+            return _decoded(planned, list(pool.map(self._read, uris, errors)))
 
     def failed(self, planned: pa.Table, reason: str) -> pa.Table:
         """The rows with a reason in place of pixels."""
         return _decoded(planned, [reason] * planned.num_rows)
 
-    def _read(self, uri: str) -> NDArray[np.uint8] | str:
+    def _read(self, uri: str, error: str | None) -> NDArray[np.uint8] | str:
+        if error is not None:
+            return error
         try:
             return read_rgb(uri, self._max_pixels)
-        except Exception as error:  # a decoder may raise anything; the row says so, others go on
-            return one_line(error)
+        except Exception as fault:  # a decoder may raise anything; the row says so, others go on
+            return one_line(fault)
 
 
 def _decoded(planned: pa.Table, found: list[NDArray[np.uint8] | str]) -> pa.Table:

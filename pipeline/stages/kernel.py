@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
 
@@ -38,7 +39,7 @@ def kernel(backbone: Backbone, config: RunConfig) -> SESS:
     )
 
 
-class KernelStage:
+class KernelStage(ABC):
     """A stage with a backbone, warmed up.
 
     Args:
@@ -62,13 +63,13 @@ class KernelStage:
         """The stage with a backbone that is loaded here."""
         return cls(backbone.load(device), config)
 
+    @abstractmethod
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Work on the rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, rows: pa.Table, reason: str) -> pa.Table:
         """What comes out where the rows fail for a reason."""
-        raise NotImplementedError
 
     def use_threads(self) -> None:
         """Set the threads of this thread's operations; it may be another than the constructor's."""

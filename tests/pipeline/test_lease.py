@@ -101,3 +101,10 @@ def test_a_file_that_is_no_lease_blocks_nobody(out):
     out.write("driver.json", b"{cut short")
     with Lease(out):
         assert holder(out)["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"pid": 1}'])
+def test_a_file_that_no_driver_wrote_blocks_nobody(tmp_path, content):
+    (tmp_path / "driver.json").write_bytes(content)
+    with Lease(Folder.of(tmp_path)):
+        assert holder(Folder.of(tmp_path))["pid"] == os.getpid()

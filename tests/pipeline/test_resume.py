@@ -1,6 +1,7 @@
 """A run that goes on where it stopped, and runs that must not go on."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -130,6 +131,15 @@ def test_what_a_killed_driver_left_of_its_first_file_blocks_nobody(photo_folder,
     out.mkdir()
     (out / "..probe.6d288fcc").touch()
     assert run(str(photo_folder), out, RunConfig(**FAST)).images == 6
+
+
+def test_a_fault_that_is_not_of_out_is_told_as_it_is(photo_folder, tmp_path, monkeypatch):
+    def lost(*args):
+        raise OSError("AWS Error ACCESS_DENIED")
+
+    monkeypatch.setattr(sys.modules["pipeline.run"], "done_rows", lost)
+    with pytest.raises(SessError, match=r"out broke off: AWS Error ACCESS_DENIED; mend the cause"):
+        run(str(photo_folder), tmp_path / "out", RunConfig(**FAST))
 
 
 def test_an_out_without_a_run_has_no_status(tmp_path):

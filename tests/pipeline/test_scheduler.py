@@ -20,7 +20,6 @@ from pipeline.records import PLAN_SCHEMA, SOURCE_SCHEMA
 from pipeline.scheduler import Plan, read_plan, write_plan
 from pipeline.shards import MAX_SHARD_BYTES, shard_bytes
 from pipeline.sources import open_source
-from pipeline.streams import ahead, equal_tables
 from sess_kernels import SESSConfig, SessError
 from sess_kernels.windows import count
 
@@ -193,34 +192,6 @@ def test_a_source_is_read_a_few_tables_ahead_of_what_is_written(small_files, tmp
     plan = write_plan(tables(), Folder.of(tmp_path), CONFIG)
     assert plan.n_files == 40
     assert max(asked) <= 10
-
-
-def test_work_ahead_is_bounded_ordered_and_ends_with_its_fault():
-    taken = []
-
-    def items():
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    found = ahead(lambda number: 10 // (3 - number), items(), workers=2)
-    assert [next(found) for _ in range(3)] == [3, 5, 10]
-    assert len(taken) <= 6
-    with pytest.raises(ZeroDivisionError):
-        next(found)
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 9)), st.integers(1, 7))
-def test_equal_tables_hold_the_same_rows(lengths, rows):
-    ends = np.cumsum(lengths, dtype=int)
-    tables = [
-        pa.table({"n": np.arange(end - n, end)}) for n, end in zip(lengths, ends, strict=True)
-    ]
-    found = [one["n"].to_pylist() for one in equal_tables(tables, rows)]
-    assert [n for one in found for n in one] == list(range(sum(lengths)))
-    assert all(len(one) == rows for one in found[:-1])
-    assert all(0 < len(one) <= rows for one in found)
 
 
 @pytest.mark.parametrize(

@@ -139,17 +139,18 @@ def test_two_drivers(photos, store, settings):
 def test_a_lease_that_is_renewed_while_it_is_read(store, monkeypatch):
     """A store is asked for the length of a file, then for the bytes: of another one by then."""
     out = Folder.of(OUT)
-    out.write("driver.json", json.dumps({"token": "a", "beat": 9}).encode())
+    lease = {"token": "a", "host": "b", "machine": "c", "pid": 1, "began": "2", "beat": 9}
+    out.write("driver.json", json.dumps(lease).encode())
     asked, fault = [], store.fault
 
     def renewed_between(method, path, query):
         if method == "GET" and not asked:
             asked.append(path)
-            out.write("driver.json", json.dumps({"token": "a", "beat": 10}).encode())
+            out.write("driver.json", json.dumps(lease | {"beat": 10}).encode())
         return fault(method, path, query)
 
     monkeypatch.setattr(store, "fault", renewed_between)
-    assert holder(out) == {"token": "a", "beat": 10}
+    assert holder(out) == lease | {"beat": 10}
     assert asked == ["/bucket/run/driver.json"]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.commit import committed
 from pipeline.files import Folder
 from pipeline.read import read_rows
+from pipeline.run import retry
 
 SETTINGS = {"backbone": "faults.tiny:backbone", "scales": 3, "map_dtype": "float32", "workers": 1}
 SETTINGS |= {"device": "cpu"}
@@ -92,6 +93,15 @@ class Expected:
         assert set(reasons) == set(failed)
         assert equal
         return reasons
+
+
+def retried(out, expected):
+    """Do the one failed row again and compare; nothing else is done again."""
+    told = []
+    summary = retry(out, on_batch=told.append)
+    assert sum(one.images for one in told) == 1
+    assert (summary.images, summary.failed) == (len(expected.rows), 0)
+    expected.hold("the same, retried", 0, out)
 
 
 def arguments(source, out, engine, address=None, **more):
