@@ -105,7 +105,8 @@ def holder(out: Folder) -> dict[str, Any] | None:
         found: dict[str, Any] = out.read_json(LEASE_FILE)
     except (FileNotFoundError, ValueError):  # no driver writes anything but JSON
         return None
-    return found if {*_WHO, "token", "beat"} <= found.keys() else None
+    known = isinstance(found, dict) and {*_WHO, "token", "beat"} <= found.keys()
+    return found if known else None
 
 
 def is_alive(out: Folder, found: dict[str, Any], patience: float | None = None) -> bool:

@@ -103,7 +103,7 @@ def test_a_file_that_is_no_lease_blocks_nobody(out):
         assert holder(out)["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"pid": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": 1}'])
 def test_a_file_that_no_driver_wrote_blocks_nobody(tmp_path, content):
     (tmp_path / "driver.json").write_bytes(content)
     with Lease(Folder.of(tmp_path)):
