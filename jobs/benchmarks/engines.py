@@ -11,10 +11,12 @@ from typing import Any
 from PIL import Image
 
 from jobs.benchmarks.measure import Row, Setting, spread
-from jobs.benchmarks.processes import watched
+from jobs.benchmarks.processes import apart
 from pipeline import RunConfig, run
 from pipeline.engines import BatchDone
 from sess_kernels.errors import SessError
+
+_WARM_UP = 2  # shards a worker: when the first is done, what writes it starts
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class Steady:
         return self.images / (self.end - self.start)
 
 
-def steady(batches: list[BatchDone]) -> Steady:
+def steady(batches: list[BatchDone], warm_up: int = 0) -> Steady:
     """From the first to the last moment with as many shards at work as ever.
+
+    Args:
+        batches: What each worker did.
+        warm_up: Shards a worker to leave out at the start.
 
     Raises:
         SessError: If there is no such time.
@@ -59,7 +65,10 @@ def steady(batches: list[BatchDone]) -> Steady:
     full = [i for i, running in enumerate(working) if running == most]
     if not most or full[-1] + 1 >= len(events):
         raise SessError("no shard was run; measure more images")
-    start, end = events[full[0]][0], events[full[-1] + 1][0]
+    begun = sorted(b.started for b in batches)[most * warm_up :]
+    start, end = max([events[full[0]][0], *begun[:1]]), events[full[-1] + 1][0]
+    if start >= end or not begun:
+        raise SessError(f"{len(batches)} shards are too few; measure more images")
     images = 0.0
     for b in batches:
         inside = min(b.finished, end) - max(b.started, start)
@@ -85,10 +94,11 @@ def engines(setting: Setting) -> list[Row]:
             for name, found in rates.items():
                 config = RunConfig(engine=name, labels="predicted", **given)
                 out = Path(folder) / f"{name}{repeat}"
-                (began, batches), _ = watched(timed_run, str(source), out, config)
-                phase = steady(batches)
+                # nobody looks on: the sampler of ``watched`` would take time from full cores
+                began, batches = apart(timed_run, str(source), out, config)
+                phase = steady(batches, _WARM_UP)
                 found.append(phase.images_per_s)
-                starts[name].append(phase.start - began)
+                starts[name].append(min(batch.started for batch in batches) - began)
                 shards = len(batches)
     quotients = [a / b for a, b in zip(rates["ray"], rates["local"], strict=True)]
     return [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.benchmarks.measure import Row, Setting, spread
+from jobs.benchmarks.processes import apart
 from sess_kernels import SESSConfig
 
 _CLASSES = 1000
@@ -33,9 +32,7 @@ def plan(setting: Setting) -> list[Row]:
         _write_table(table, setting.rows)
         for repeat in range(setting.repeats):
             out = Path(folder) / f"plan{repeat}"
-            spawn = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                seconds, before, after = process.submit(_measure, table, out, setting).result()
+            seconds, before, after = apart(_measure, table, out, setting)
             rates.append(setting.rows / seconds)
             growths.append((after - before) / 1e6)
             peaks.append(after / 1e6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +11,8 @@ import ray
 from numpy.typing import NDArray
 
 from pipeline.commit import left_of
-from pipeline.engines.base import BatchDone, Counted, Stopped, by_shard
+from pipeline.engines.base import BatchDone, Line, Stopped, by_shard
 from pipeline.journal import Journal, Stage
-from pipeline.stages import PreFilterWorker, SaliencyWorker
 
 _ROWS = "rows"
 
@@ -73,36 +71,34 @@ def shards_of(planned: pa.Table, done: Any) -> pa.Table:
 
 
 class StageActor:
-    """A stage that lives in an actor; what it needs is loaded there, once.
+    """Stages that live in an actor, one behind the other; what they need is loaded there, once.
 
     Args:
-        build: Makes the stage.
-        journal: Runs batches through it.
+        stages: What makes each stage, and the journal that runs batches through it.
         tally: Told of each batch of a stage with a backbone.
         last: Whether rows leave it one by one, to be written.
     """
 
     def __init__(
-        self, build: Callable[[], Stage], journal: Journal, tally: Any, last: bool = False
+        self, stages: list[tuple[Callable[[], Stage], Journal]], tally: Any, last: bool = False
     ) -> None:
-        self._stage = build()
-        self._journal, self._tally, self._last = journal, tally, last
-        counts = isinstance(self._stage, (PreFilterWorker, SaliencyWorker))
-        self._counted = Counted(self._stage) if counts else None  # type: ignore[arg-type]
+        self._line = Line([(build(), journal) for build, journal in stages], self._tell)
+        self._tally, self._last = tally, last
+        self._told: Any = None  # what the tally answers to the batch before
 
     def __call__(self, packed: pa.Table) -> pa.Table:
-        """A shard behind the stage.
+        """A shard behind the stages.
 
         Raises:
             Stopped: If the driver says so.
         """
-        started = time.time()
-        results = self._journal.run(self._stage, unpack(packed))
-        if self._counted:
-            stop = ray.get(self._tally.add.remote(self._counted.done(results, started)))
-            if stop:
-                raise Stopped(stop)
-        return results if self._last else pack(results)
+        if self._told and (stop := ray.get(self._told)):
+            raise Stopped(stop)
+        rows = self._line(unpack(packed))
+        return rows if self._last else pack(rows)
+
+    def _tell(self, done: BatchDone) -> None:
+        self._told = self._tally.add.remote(done)
 
 
 class Decode(StageActor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.commit import left_of
 from pipeline.config import RunConfig
 from pipeline.files import Folder
+from pipeline.journal import Journal, Stage
 from pipeline.layout import PLAN_FOLDER
 from pipeline.records import FAILED
 from pipeline.scheduler import Plan, read_plan
@@ -137,6 +138,35 @@ class Counted:
         self._seen = seen
         placed = (kernel.backbone.device.type, kernel.batch_size)
         return BatchDone(images, failed, patches, *placed, started, time.time(), batches, full)
+
+
+class Line:
+    """Stages that a worker runs one behind the other, each with its journal.
+
+    Args:
+        stages: The stages.
+        tell: Told of each batch of a stage with a backbone.
+    """
+
+    def __init__(
+        self, stages: Sequence[tuple[Stage, Journal]], tell: Callable[[BatchDone], None]
+    ) -> None:
+        self._stages = stages
+        self._counted = {
+            journal.name: Counted(stage)
+            for stage, journal in stages
+            if isinstance(stage, (PreFilterWorker, SaliencyWorker))
+        }
+        self._tell = tell
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """A shard behind the last stage."""
+        for stage, journal in self._stages:
+            started = time.time()
+            rows = journal.run(stage, rows)
+            if counted := self._counted.get(journal.name):
+                self._tell(counted.done(rows, started))
+        return rows
 
 
 def shards_left(job: Job) -> Iterator[pa.Table]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from uuid import uuid4
 
 import pyarrow as pa
@@ -13,8 +12,8 @@ import torch
 from pipeline.commit import commit
 from pipeline.config import worker_range
 from pipeline.engines.base import (
-    Counted,
     Job,
+    Line,
     Placement,
     Stopped,
     Watch,
@@ -90,18 +89,16 @@ class _Run:
 
     def _explain_all(self, device: str) -> None:
         job, config = self._job, self._job.config
-        decode = DecodeWorker(config.max_pixels)
-        counted = Counted(SaliencyWorker(self._backbones[device], config))
-        encode = EncodeWorker(job.out, config.formats, config.map_dtype)
-        stages: dict[str, Stage] = {"decode": decode, "saliency": counted.stage, "encode": encode}
+        stages: list[Stage] = [
+            DecodeWorker(config.max_pixels),
+            SaliencyWorker(self._backbones[device], config),
+            EncodeWorker(job.out, config.formats, config.map_dtype),
+        ]
+        journals = [Journal(job.out, name) for name in ("decode", "saliency", "encode")]
+        line = Line(list(zip(stages, journals, strict=True)), self._watch.done)
         sink = _Sink(job)
         while (rows := self._next()) is not None:
-            for name, stage in stages.items():
-                started = time.time()
-                rows = Journal(job.out, name).run(stage, rows)
-                if name == "saliency":
-                    self._watch.done(counted.done(rows, started))
-            sink.add(rows)
+            sink.add(line(rows))
         sink.flush()
 
     def _next(self) -> pa.Table | None:

@@ -1,16 +1,16 @@
 """The Ray engine: the stages on Ray Data, which places, streams, holds back and commits.
 
 A block is a shard of the plan, packed into one row, from the plan to the sink: whatever dies, the
-same rows go the same way again. Decode, pre-filter, saliency and encode are pools of actors, those
-with a backbone keep it. Ray Data writes in two phases (see ``pipeline.commit``); the rows that an
-earlier run committed are left out where the plan is read, by one bit each.
+same rows go the same way again. Pools of actors decode, pre-filter, explain and encode (see
+``pipeline.engines.lines``); those with a backbone keep it. Ray Data writes in two phases (see
+``pipeline.commit``); the rows that an earlier run committed are left out where the plan is read, by
+one bit each.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,36 +20,18 @@ from ray.data._internal.util import RetryingPyFileSystem, RetryingPyFileSystemHa
 from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
 from pipeline.commit import ROW
-from pipeline.engines.actors import (
-    Decode,
-    Encode,
-    PreFilter,
-    Saliency,
-    StageActor,
-    TallyActor,
-    shards_of,
-)
+from pipeline.engines.actors import TallyActor, shards_of
 from pipeline.engines.ahead import hold_back
 from pipeline.engines.base import Job, Placement, Stopped, Watch, rows_per_file
 from pipeline.engines.cluster import TASK_CPUS, Pool, cluster, device_of, n_places, pool
+from pipeline.engines.lines import Actors, helpers, lines
 from pipeline.engines.topology import choose
-from pipeline.journal import Journal, Stage
 from pipeline.layout import CHECKPOINT_FOLDER, MAPS_FOLDER, PLAN_FOLDER
 from pipeline.shards import MAX_SHARD_BYTES
-from pipeline.sinks import EncodeWorker
-from pipeline.stages import DecodeWorker, PreFilterWorker, SaliencyWorker
-from pipeline.stages.kernel import KernelStage
 from pipeline.stores import STORE_FAULTS
 from sess_kernels.errors import SessError
 
-_ACTORS: dict[str, type[StageActor]] = {
-    "decode": Decode,
-    "pre-filter": PreFilter,
-    "saliency": Saliency,
-    "encode": Encode,
-}
 _POLL_SECONDS = 0.5
-_HANG_SECONDS = 600.0  # to read the images of a shard, or to encode its maps
 _SHARDS_AHEAD = 4  # a worker: what is on the way between stages
 
 
@@ -95,8 +77,7 @@ def run_ray(job: Job, watch: Watch) -> None:
         reporter = threading.Thread(target=report, daemon=True)
         reporter.start()
         try:
-            helpers = _helpers(pools, placement.device)
-            _write(_dataset(job, pools, helpers, placement.device, tally), job, helpers.most)
+            _write(_dataset(job, pools, placement.device, tally), job, helpers(pools).most)
         except ray.exceptions.RayError as error:
             if stop := watch.stop():
                 raise Stopped(stop) from error
@@ -122,21 +103,8 @@ def _placed(job: Job) -> tuple[dict[str, Pool], Placement]:
     return pools, Placement(device, config.batch_size, topology, why, workers)
 
 
-def _helpers(pools: dict[str, Pool], device: str) -> Pool:
-    """Workers without a backbone, for each of decode, encode and write.
-
-    One decoder feeds many backbone workers on CPUs; a backbone on a GPU outruns several.
-    """
-    n_workers = sum(one.most for one in pools.values())
-    most = n_workers * 4 if device == "cuda" else max(1, n_workers // 4)
-    return Pool(1, most, {"num_cpus": TASK_CPUS})
-
-
-def _dataset(
-    job: Job, pools: dict[str, Pool], helpers: Pool, device: str, tally: Any
-) -> ray.data.Dataset:
+def _dataset(job: Job, pools: dict[str, Pool], device: str, tally: Any) -> ray.data.Dataset:
     _configure(job, sum(one.most for one in pools.values()))
-    config = job.config
     plan = [f"{(job.out / PLAN_FOLDER).path}/{name}" for name in job.plan.files]
     shards = (
         ray.data.read_parquet(
@@ -156,30 +124,22 @@ def _dataset(
     # it has no argument for what it books; booking what the read does, it becomes part of it
     booked: Any = shards._logical_plan.dag
     booked.ray_remote_args["num_cpus"] = TASK_CPUS
-    hang = config.batch_timeout or _HANG_SECONDS
-    build: Callable[[], Stage] = partial(DecodeWorker, config.max_pixels)
-    found = _stage(shards, "decode", build, helpers, (job, hang, tally))
-    for name, one in pools.items():
-        kind: type[KernelStage] = SaliencyWorker if name == "saliency" else PreFilterWorker
-        build = partial(kind.load, job.backbone, config, device)
-        found = _stage(found, name, build, one, (job, config.batch_timeout, tally))
-    build = partial(EncodeWorker, job.out, config.formats, config.map_dtype)
-    return _stage(found, "encode", build, helpers, (job, hang, tally))
+    *before, last = lines(job, pools, device)
+    found = shards
+    for actors in before:
+        found = _stage(found, actors, job, tally)
+    return _stage(found, last, job, tally, last=True)
 
 
 def _stage(
-    shards: ray.data.Dataset,
-    name: str,
-    build: Callable[[], Stage],
-    workers: Pool,
-    around: tuple[Job, float | None, Any],
+    shards: ray.data.Dataset, actors: Actors, job: Job, tally: Any, last: bool = False
 ) -> ray.data.Dataset:
-    """A pool of actors that run a stage: actors, as Ray ends idle processes of tasks."""
-    job, timeout, tally = around
+    """A pool of actors that run stages: actors, as Ray ends idle processes of tasks."""
+    workers = actors.pool
     most = max(1, min(workers.most, job.plan.n_shards))
     return shards.map_batches(
-        _ACTORS[name],
-        fn_constructor_args=(build, Journal(job.out, name, timeout), tally, name == "encode"),
+        actors.kind,
+        fn_constructor_args=(actors.stages, tally, last),
         batch_format="pyarrow",
         batch_size=1,  # a row is a shard
         compute=ray.data.ActorPoolStrategy(min_size=min(workers.least, most), max_size=most),

@@ -39,6 +39,11 @@ def test_start_and_end_of_a_run_are_left_out():
     assert (found.start, found.end) == (5, 11)
     assert found.images == pytest.approx(2 + 6 + 4 + 12)
     assert found.images_per_s == pytest.approx(4)
+    warm = steady(first + late, warm_up=1)  # 0, 3, then 5
+    assert (warm.start, warm.end) == (5, 11)
+    assert steady(first + late, warm_up=2).start == 8
+    with pytest.raises(SessError, match="6 shards are too few"):
+        steady(first + late, warm_up=3)
     with pytest.raises(SessError, match="no shard was run"):
         steady([])
 

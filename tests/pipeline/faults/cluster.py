@@ -42,6 +42,17 @@ def workers(cluster):
     return [title for _, parent, title in _processes() if parent in raylets]
 
 
+def descendants(pid):
+    """Process ids of all that a process has started, and what they have."""
+    children = {}
+    for one, parent, _ in _processes():
+        children.setdefault(parent, []).append(one)
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
 def _processes():
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

@@ -97,11 +97,11 @@ def expected(source, tmp_path_factory, flags, request):
 
 @pytest.fixture(scope="session")
 def cluster(flags, tmp_path_factory):
-    """A Ray cluster of one node with the least object store that Ray allows."""
+    """A Ray cluster of one node with a feigned GPU and the least object store that Ray allows."""
     from faults.cluster import started
 
     spilled = tmp_path_factory.mktemp("spilled")
-    with started(object_spilling_directory=str(spilled), num_cpus=2) as one:
+    with started(object_spilling_directory=str(spilled), num_cpus=2, num_gpus=1) as one:
         one.spilled = spilled
         yield one
     shutil.rmtree(spilled, ignore_errors=True)

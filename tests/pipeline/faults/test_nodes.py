@@ -32,7 +32,7 @@ def nodes(head):
 
 @pytest.mark.parametrize("topology", ["fused", "split"])
 def test_a_node_goes_away(head, nodes, source, expected, flags, tmp_path, monkeypatch, topology):
-    monkeypatch.setattr("pipeline.engines.ray.DecodeWorker", SlowDecode)
+    monkeypatch.setattr("pipeline.engines.lines.DecodeWorker", SlowDecode)
     flags.set("slow", 0.02)
     out, hit = tmp_path / "out", []
 

@@ -1,6 +1,7 @@
-"""Stores that fill up: Ray's objects, the disk of OUT, what waits for a slow sink."""
+"""Stores that fill up: Ray's objects, and what waits for a slow sink."""
 
-import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,39 +14,61 @@ from pipeline.commit import committed
 from pipeline.files import Folder
 
 pytestmark = pytest.mark.slow
-N_LARGE = 40
-LARGE = (700, 1000)  # 2 MB of pixels, 3 MB of map
+LARGE = (700, 1000)  # 2 MB of pixels, 3 MB of map: each is a shard
+N_FILES = 10
+FEW, MANY = 20, 80
+HOG = """
+import sys, numpy as np, ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level=50)
+held = [ray.put(np.zeros(10 << 20, np.uint8)) for _ in range(7)]
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A table of images that are each a shard, as they are large."""
+    """A call that gives a table of so many large images."""
     folder = tmp_path_factory.mktemp("large")
-    for i in range(N_LARGE):
+    for i in range(N_FILES):
         paint(folder / f"{i}.png", LARGE, i)
-    lines = [f"{i}.png,ball" for i in range(N_LARGE)]
-    (folder / "list.csv").write_text("\n".join(["image,label", *lines]) + "\n")
-    return f"table:{folder / 'list.csv'}"
+
+    def table(n_images):
+        lines = [f"{i % N_FILES}.png,{i},ball" for i in range(n_images)]
+        path = folder / f"{n_images}.csv"
+        path.write_text("\n".join(["image,image_id,label", *lines]) + "\n")
+        return f"table:{path}"
+
+    return table
 
 
 @pytest.fixture(scope="module")
-def expected_large(large, expected, tmp_path_factory):
+def expected_of(large, expected, tmp_path_factory):
+    """A call that gives the rows to expect of so many large images."""
     out = tmp_path_factory.mktemp("large-undisturbed") / "out"
-    run(large, out, RunConfig(engine="local", **SETTINGS | {"scales": 1}))
+    run(large(N_FILES), out, RunConfig(engine="local", **SETTINGS | {"scales": 1}))
     rows = rows_of(out)
-    shutil.rmtree(out)
-    return Expected(rows, expected.told)
+
+    def of(n_images):
+        # a row of an image names its own place; the rest is that of its file
+        names = {
+            str(i): rows[str(i % N_FILES)] | {"image_id": str(i), "row": i} for i in range(n_images)
+        }
+        return Expected(names, expected.told)
+
+    return of
 
 
 @pytest.fixture
 def slow_sink(cluster, large, flags, tmp_path, monkeypatch):
-    """Run the large images with a sink that is slow; the most that was ever under way."""
+    """Run large images with a sink that is slow; the most that was ever under way."""
     monkeypatch.setattr("pipeline.shards.MIN_SHARD_PATCHES", 2)
-    monkeypatch.setattr("pipeline.engines.ray.DecodeWorker", CountedDecode)
-    monkeypatch.setattr("pipeline.engines.ray.EncodeWorker", SlowEncode)
+    monkeypatch.setattr("pipeline.engines.lines.DecodeWorker", CountedDecode)
+    monkeypatch.setattr("pipeline.engines.lines.EncodeWorker", SlowEncode)
 
-    def go(out, sample):
-        config = RunConfig(engine="ray", address=cluster.address, **SETTINGS | {"scales": 1})
+    def go(n_images, out, sample):
+        more = {"engine": "ray", "address": cluster.address, "scales": 1}
+        config = RunConfig(**SETTINGS | more | {"gpus_per_worker": 1.0})  # decoders of their own
         ended, found = threading.Event(), []
 
         def watch():
@@ -55,7 +78,7 @@ def slow_sink(cluster, large, flags, tmp_path, monkeypatch):
         thread = threading.Thread(target=watch)
         thread.start()
         try:
-            run(large, out, config)
+            run(large(n_images), out, config)
         finally:
             ended.set()
             thread.join()
@@ -64,25 +87,41 @@ def slow_sink(cluster, large, flags, tmp_path, monkeypatch):
     return go
 
 
-def test_more_objects_than_the_store_holds(slow_sink, cluster, expected_large, tmp_path):
-    spilled = cluster.spilled
+@pytest.fixture
+def hog(cluster):
+    """Another program of the cluster, which holds 70 of the 75 MiB of its object store."""
+    command = [sys.executable, "-c", HOG, cluster.address]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.stdin.close()
+        process.wait(60)
 
+
+def test_more_objects_than_the_store_holds(slow_sink, hog, cluster, expected_of, tmp_path):
     def on_disk():
-        return sum(file.stat().st_size for file in spilled.rglob("*") if file.is_file())
+        files = [one for one in cluster.spilled.rglob("*") if one.is_file()]
+        return sum(file.stat().st_size for file in files)
 
-    most = slow_sink(tmp_path / "out", on_disk)
-    expected_large.hold(f"object store of 75 MiB, {most >> 20} MiB spilled", 1, tmp_path / "out")
+    most = slow_sink(FEW, tmp_path / "out", on_disk)
+    assert hog.poll() is None
+    assert most > 0
+    fault = f"object store of 75 MiB, 70 taken, {most >> 20} MiB spilled"
+    expected_of(FEW).hold(fault, 1, tmp_path / "out")
 
 
+@pytest.mark.parametrize("n_images", [FEW, MANY])
 def test_a_slow_sink_holds_the_decoders_back(
-    slow_sink, flags, expected_large, tmp_path, monkeypatch
+    slow_sink, flags, expected_of, tmp_path, monkeypatch, n_images
 ):
-    monkeypatch.setattr("pipeline.engines.ray._SHARD_BYTES", 2**20)  # 12 MiB under way
+    """Of four times the images not more are under way."""
+    monkeypatch.setattr("pipeline.engines.ray.MAX_SHARD_BYTES", 2**20)  # 12 MiB under way
     out = tmp_path / "out"
 
     def under_way():
         return flags.count("decoded-") - len(committed(Folder.of(out)))
 
-    most = slow_sink(out, under_way)
-    expected_large.hold(f"slow sink, at most {most} images under way", 1, out)
-    assert 1 < most <= 12 < N_LARGE
+    most = slow_sink(n_images, out, under_way)
+    expected_of(n_images).hold(f"slow sink, at most {most} images under way", 1, out)
+    assert 1 < most <= 12 < FEW

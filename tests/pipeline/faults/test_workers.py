@@ -18,8 +18,11 @@ from sess_kernels import SessError
 
 pytestmark = pytest.mark.slow
 MARKED = "031.png"
-STAGES = {"fused": ["decode", "saliency", "encode"]}
-STAGES["split"] = ["decode", "pre-filter", "saliency", "encode"]
+KINDS = {
+    "fused": (["decode", "saliency", "encode"], {"gpus_per_worker": 0.5}),
+    "split": (["decode", "pre-filter", "saliency", "encode"], {"gpus_per_worker": 0.5}),
+    "fused, on CPUs": (["saliency"], {}),  # one process does all
+}
 
 
 @pytest.fixture
@@ -51,10 +54,11 @@ def beside(work):
     assert not faults, faults
 
 
-@pytest.mark.parametrize("topology", ["fused", "split"])
-def test_killed_workers(cluster, config, source, expected, flags, tmp_path, monkeypatch, topology):
-    out, rng = tmp_path / "out", random.Random(topology)
-    monkeypatch.setattr("pipeline.engines.ray.DecodeWorker", SlowDecode)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_workers(cluster, config, source, expected, flags, tmp_path, monkeypatch, kind):
+    out, rng = tmp_path / "out", random.Random(kind)
+    stages, more = KINDS[kind]
+    monkeypatch.setattr("pipeline.engines.lines.DecodeWorker", SlowDecode)
     flags.set("slow", 0.01)
     killed, read = [], []
 
@@ -89,12 +93,12 @@ def test_killed_workers(cluster, config, source, expected, flags, tmp_path, monk
 
     with ExitStack() as several:
         several.enter_context(beside(look))
-        for name in STAGES[topology]:
+        for name in stages:
             several.enter_context(kill(name))
-        run(source, out, config(topology=topology))
-    assert sorted(killed) == sorted(STAGES[topology] * 2)
+        run(source, out, config(topology=kind[:5], pre_filter_workers=1, **more))
+    assert sorted(killed) == sorted(stages * 2)
     assert any(0 < n < len(expected.rows) for n in read)
-    expected.hold(f"workers killed, {topology}", len(killed), out)
+    expected.hold(f"workers killed, {kind}", len(killed), out)
 
 
 def test_a_hung_image(config, source, expected, flags, tmp_path):
