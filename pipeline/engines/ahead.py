@@ -1,7 +1,8 @@
-"""How far the plan is read ahead of the workers: a few shards, however long it is.
+"""How many shards may wait for a worker: so many, however long the plan is.
 
-Ray Data holds operators back by the bytes of their blocks in the object store. Shards of the plan
-are small, so Ray keeps them in the memory of the driver: without a limit it would read all of them.
+Ray Data holds operators back by the bytes of their blocks in the object store. Small blocks, those
+of the plan and of images that failed, it keeps in the memory of the driver instead: without a limit
+to their number it would read all of the plan, and explain all of it before a slow sink.
 """
 
 from __future__ import annotations
@@ -13,32 +14,27 @@ from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
     BackpressurePolicy,
 )
-from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
 
-_SHARDS = 256  # that wait for a decode worker; more than are taken between two looks at them
-_READERS = 2  # files of the plan that are open; each reader is a process
+_SHARDS = 256  # that wait for a worker; more than are taken between two looks at them
 
 
-class PlanAhead(BackpressurePolicy):
-    """Holds back what reads the plan while enough shards wait."""
+class ShardsAhead(BackpressurePolicy):
+    """Holds back what reads the plan, and every stage, while enough shards wait behind it."""
 
     def can_add_input(self, op: Any) -> bool:
-        """Whether one more file may be opened."""
-        return not _reads(op) or (op.num_active_tasks() < _READERS and not self._has_enough(op))
+        """Whether one more shard, or file of the plan, may be begun."""
+        return not self._has_enough(op)
 
     def max_task_output_bytes_to_read(self, op: Any) -> int | None:
         """0 while enough shards wait, else no limit."""
-        return 0 if _reads(op) and self._has_enough(op) else None
+        return 0 if self._has_enough(op) else None
 
     def _has_enough(self, op: Any) -> bool:
-        return bool(self._topology[op].total_enqueued_output_blocks() >= _SHARDS)
+        *stages, _ = self._topology  # behind the last one nothing waits: it writes
+        return op in stages and self._topology[op].total_enqueued_output_blocks() >= _SHARDS
 
 
 def hold_back(context: Any) -> None:
     """Add the limit to those of Ray Data."""
-    policies = [*ENABLED_BACKPRESSURE_POLICIES, PlanAhead]
+    policies = [*ENABLED_BACKPRESSURE_POLICIES, ShardsAhead]
     context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
-
-
-def _reads(op: Any) -> bool:
-    return any(isinstance(one, InputDataBuffer) for one in op.input_dependencies)

@@ -105,30 +105,38 @@ def _placed(job: Job) -> tuple[dict[str, Pool], Placement]:
 
 def _dataset(job: Job, pools: dict[str, Pool], device: str, tally: Any) -> ray.data.Dataset:
     _configure(job, sum(one.most for one in pools.values()))
+    found = _shards(job)
+    *before, last = lines(job, pools, device)
+    for actors in before:
+        found = _stage(found, actors, job, tally)
+    return _stage(found, last, job, tally, last=True)
+
+
+def _shards(job: Job) -> ray.data.Dataset:
+    """The shards of the plan, read by one task at a time.
+
+    More than one would take the cores that a small machine has left for the sink: Ray Data serves
+    what comes first in the row.
+    """
     plan = [f"{(job.out / PLAN_FOLDER).path}/{name}" for name in job.plan.files]
+    booked: dict[str, Any] = {"num_cpus": TASK_CPUS, "concurrency": 1}
     shards = (
         ray.data.read_parquet(
-            plan,
-            filesystem=job.out.files,
-            override_num_blocks=len(plan),
-            num_cpus=TASK_CPUS,
+            plan, filesystem=job.out.files, override_num_blocks=len(plan), **booked
         )
         .map_batches(
             partial(shards_of, done=ray.put(job.done)),
             batch_format="pyarrow",
             batch_size=None,
-            num_cpus=TASK_CPUS,
+            **booked,
         )
         .repartition(target_num_rows_per_block=1)
     )
     # it has no argument for what it books; booking what the read does, it becomes part of it
-    booked: Any = shards._logical_plan.dag
-    booked.ray_remote_args["num_cpus"] = TASK_CPUS
-    *before, last = lines(job, pools, device)
-    found = shards
-    for actors in before:
-        found = _stage(found, actors, job, tally)
-    return _stage(found, last, job, tally, last=True)
+    last: Any = shards._logical_plan.dag
+    last.ray_remote_args["num_cpus"] = TASK_CPUS
+    last.compute.size = booked["concurrency"]
+    return shards
 
 
 def _stage(

@@ -14,7 +14,8 @@ from pipeline.commit import committed
 from pipeline.files import Folder
 
 pytestmark = pytest.mark.slow
-LARGE = (700, 1000)  # 2 MB of pixels, 3 MB of map: each is a shard
+LARGE = (700, 1000)  # 2 MB of pixels, 3 MB of map
+SMALL = (48, 64)
 N_FILES = 10
 FEW, MANY = 20, 80
 HOG = """
@@ -27,26 +28,29 @@ sys.stdin.read()
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """A call that gives a table of so many large images."""
-    folder = tmp_path_factory.mktemp("large")
-    for i in range(N_FILES):
-        paint(folder / f"{i}.png", LARGE, i)
+def table(tmp_path_factory):
+    """A call that gives a table of so many images of a size."""
+    folder = tmp_path_factory.mktemp("tables")
 
-    def table(n_images):
-        lines = [f"{i % N_FILES}.png,{i},ball" for i in range(n_images)]
-        path = folder / f"{n_images}.csv"
+    def of(n_images, size=LARGE):
+        lines = []
+        for i in range(n_images):
+            name = f"{size[0]}-{i % N_FILES}.png"
+            if not (folder / name).exists():
+                paint(folder / name, size, i)
+            lines.append(f"{name},{i},ball")
+        path = folder / f"{size[0]}-{n_images}.csv"
         path.write_text("\n".join(["image,image_id,label", *lines]) + "\n")
         return f"table:{path}"
 
-    return table
+    return of
 
 
 @pytest.fixture(scope="module")
-def expected_of(large, expected, tmp_path_factory):
+def expected_of(table, expected, tmp_path_factory):
     """A call that gives the rows to expect of so many large images."""
     out = tmp_path_factory.mktemp("large-undisturbed") / "out"
-    run(large(N_FILES), out, RunConfig(engine="local", **SETTINGS | {"scales": 1}))
+    run(table(N_FILES), out, RunConfig(engine="local", **SETTINGS | {"scales": 1}))
     rows = rows_of(out)
 
     def of(n_images):
@@ -60,13 +64,13 @@ def expected_of(large, expected, tmp_path_factory):
 
 
 @pytest.fixture
-def slow_sink(cluster, large, flags, tmp_path, monkeypatch):
-    """Run large images with a sink that is slow; the most that was ever under way."""
+def slow_sink(cluster, flags, monkeypatch):
+    """Run images that are each a shard with a slow sink; the most that was ever sampled."""
     monkeypatch.setattr("pipeline.shards.MIN_SHARD_PATCHES", 2)
     monkeypatch.setattr("pipeline.engines.lines.DecodeWorker", CountedDecode)
     monkeypatch.setattr("pipeline.engines.lines.EncodeWorker", SlowEncode)
 
-    def go(n_images, out, sample):
+    def go(images, out, sample):
         more = {"engine": "ray", "address": cluster.address, "scales": 1}
         config = RunConfig(**SETTINGS | more | {"gpus_per_worker": 1.0})  # decoders of their own
         ended, found = threading.Event(), []
@@ -78,7 +82,7 @@ def slow_sink(cluster, large, flags, tmp_path, monkeypatch):
         thread = threading.Thread(target=watch)
         thread.start()
         try:
-            run(large(n_images), out, config)
+            run(images, out, config)
         finally:
             ended.set()
             thread.join()
@@ -99,12 +103,18 @@ def hog(cluster):
         process.wait(60)
 
 
-def test_more_objects_than_the_store_holds(slow_sink, hog, cluster, expected_of, tmp_path):
+@pytest.fixture
+def under_way(flags, tmp_path):
+    """A call that gives the number of images that are read and not committed."""
+    return lambda: flags.count("decoded-") - len(committed(Folder.of(tmp_path / "out")))
+
+
+def test_more_objects_than_the_store_holds(slow_sink, hog, table, cluster, expected_of, tmp_path):
     def on_disk():
         files = [one for one in cluster.spilled.rglob("*") if one.is_file()]
         return sum(file.stat().st_size for file in files)
 
-    most = slow_sink(FEW, tmp_path / "out", on_disk)
+    most = slow_sink(table(FEW), tmp_path / "out", on_disk)
     assert hog.poll() is None
     assert most > 0
     fault = f"object store of 75 MiB, 70 taken, {most >> 20} MiB spilled"
@@ -113,15 +123,20 @@ def test_more_objects_than_the_store_holds(slow_sink, hog, cluster, expected_of,
 
 @pytest.mark.parametrize("n_images", [FEW, MANY])
 def test_a_slow_sink_holds_the_decoders_back(
-    slow_sink, flags, expected_of, tmp_path, monkeypatch, n_images
+    slow_sink, table, under_way, expected_of, tmp_path, monkeypatch, n_images
 ):
     """Of four times the images not more are under way."""
     monkeypatch.setattr("pipeline.engines.ray.MAX_SHARD_BYTES", 2**20)  # 12 MiB under way
-    out = tmp_path / "out"
-
-    def under_way():
-        return flags.count("decoded-") - len(committed(Folder.of(out)))
-
-    most = slow_sink(n_images, out, under_way)
-    expected_of(n_images).hold(f"slow sink, at most {most} images under way", 1, out)
+    most = slow_sink(table(n_images), tmp_path / "out", under_way)
+    fault = f"slow sink, at most {most} images under way"
+    expected_of(n_images).hold(fault, 1, tmp_path / "out")
     assert 1 < most <= 12 < FEW
+
+
+def test_small_images_are_held_back_by_number(slow_sink, table, under_way, tmp_path, monkeypatch):
+    """Ray keeps small blocks out of the object store, whose limit they never reach."""
+    monkeypatch.setattr("pipeline.engines.ahead._SHARDS", 2)
+    most = slow_sink(table(MANY, SMALL), tmp_path / "out", under_way)
+    assert len(rows_of(tmp_path / "out")) == MANY
+    # two of each stage wait, and each of at most four workers has two; the sink has what it writes
+    assert 1 < most <= 3 * (2 + 8) < MANY // 2
