@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ import numpy as np
 
 from jobs.benchmarks.measure import Row, Setting
 from jobs.benchmarks.processes import Use, watched
-from jobs.benchmarks.standin import write_table
+from jobs.benchmarks.standin import feign_gpus, write_table
 from pipeline import RunConfig, run
 from pipeline.engines import BatchDone, Stopped
 
@@ -55,8 +56,13 @@ def _run(table: str, out: Path) -> _Found:
     def planned(_: object) -> None:
         found.planned = time.time()
 
+    feign_gpus(1, cpus=os.cpu_count() or 1)  # beside a GPU every stage has processes of its own
     config = RunConfig(
-        backbone="jobs.benchmarks.standin:noop", scales=1, max_errors=max(_FEW, _MOST_RUN)
+        backbone="jobs.benchmarks.standin:noop",
+        scales=1,
+        device="cpu",
+        gpus_per_worker=1.0,
+        max_errors=max(_FEW, _MOST_RUN),
     )
     with suppress(Stopped):
         run(table, out, config, on_plan=planned, on_batch=found.batches.append)

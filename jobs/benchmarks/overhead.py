@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.benchmarks.measure import Row, Setting, spread
 from jobs.benchmarks.processes import watched
-from jobs.benchmarks.standin import write_images
+from jobs.benchmarks.standin import feign_gpus, write_images
 
 _SIDE = 408  # pixels: 0.5 MB of RGB
 _FEW, _MANY = 500, 6500
@@ -29,7 +29,7 @@ def overhead(setting: Setting) -> list[Row]:
 
     The backbone does nothing and files are not compressed, so little but the engine is left.
     """
-    costs: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    costs: dict[str, list[float]] = {kind: [] for kind in ("local", *_WHAT)}
     with tempfile.TemporaryDirectory() as folder:
         tables = [write_images(Path(folder), n_rows, _SIDE, ".bmp") for n_rows in (_FEW, _MANY)]
         for repeat in range(setting.repeats):
@@ -59,7 +59,7 @@ def _run(table: Path, out: Path, kind: str) -> None:
     from pipeline import RunConfig, run
 
     if "gpus_per_worker" in _KINDS[kind]:  # which this machine need not have
-        os.environ["RAY_OVERRIDE_RESOURCES"] = f'{{"CPU": {os.cpu_count()}, "GPU": 1}}'
+        feign_gpus(1, cpus=os.cpu_count() or 1)
     backbone = "jobs.benchmarks.standin:noop"
     run(
         f"table:{table}",

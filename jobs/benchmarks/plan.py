@@ -27,6 +27,7 @@ _WARM_UP = 100  # rows planned before the clock starts: libraries load parts of 
 def plan(setting: Setting) -> list[Row]:
     """Rows planned per second from a Parquet table that has sizes, in a process of their own."""
     rates, growths, peaks = [], [], []
+    stored = 0
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"
         _write_table(table, setting.rows)
@@ -36,6 +37,7 @@ def plan(setting: Setting) -> list[Row]:
             rates.append(setting.rows / seconds)
             growths.append((after - before) / 1e6)
             peaks.append(after / 1e6)
+            stored = sum(one.stat().st_size for one in (out / "plan").iterdir())
     return [
         {
             "backbone": "any",
@@ -43,6 +45,7 @@ def plan(setting: Setting) -> list[Row]:
             "rows_per_s": spread(rates),
             "peak_growth_mb": max(growths),
             "peak_mb": max(peaks),
+            "stored_bytes_per_row": stored / setting.rows,
         }
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.benchmarks.engines import steady, timed_run
 from jobs.benchmarks.measure import Row, Setting
 from jobs.benchmarks.processes import cpu_between, watched
-from jobs.benchmarks.standin import SLEEPS, write_images
+from jobs.benchmarks.standin import SLEEPS, feign_gpus, write_images
 from pipeline import RunConfig
 from pipeline.engines import BatchDone
 from sess_kernels.errors import SessError, unknown
@@ -66,6 +66,6 @@ def scaleout(setting: Setting) -> list[Row]:
 
 def _run(table: str, out: Path, config: RunConfig) -> tuple[float, list[BatchDone]]:
     """A run on a machine that claims devices it has not."""
-    os.environ["RAY_OVERRIDE_RESOURCES"] = f'{{"CPU": 64, "GPU": {max(_WORKERS)}}}'
+    feign_gpus(max(_WORKERS), cpus=64)
     os.environ["RAY_DATA_DEFAULT_WAIT_FOR_MIN_ACTORS_S"] = "600"  # all begin together
     return timed_run(table, out, config)

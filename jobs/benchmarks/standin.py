@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
 
@@ -81,6 +83,17 @@ def sleeper(seconds: float) -> Backbone:
     return Backbone(
         model, name="stand-in", target_layer="1", preprocessing=prepared, leaves=(Sleep,)
     )
+
+
+def feign_gpus(gpus: int, cpus: int) -> None:
+    """Have a Ray that is started later offer GPUs and CPUs that this machine need not have.
+
+    Example:
+        >>> feign_gpus(gpus=1, cpus=2)
+        >>> os.environ.pop("RAY_OVERRIDE_RESOURCES")
+        '{"CPU": 2, "GPU": 1}'
+    """
+    os.environ["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": cpus, "GPU": gpus})
 
 
 def write_images(folder: Path, n_rows: int, side: int, suffix: str) -> Path:

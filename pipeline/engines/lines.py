@@ -71,9 +71,9 @@ def lines(job: Job, pools: dict[str, Pool], device: str) -> list[Actors]:
         stages[name] = [(build, Journal(job.out, name, config.batch_timeout))]
     apart = _on_gpus(pools)
     if not apart:
-        first, *_, last = [*pools, *pools]
-        stages[first].insert(0, decode)
-        stages[last].append(encode)
+        names = list(pools)
+        stages[names[0]].insert(0, decode)
+        stages[names[-1]].append(encode)
     found = [Actors(_ACTORS[name], pool, stages[name]) for name, pool in pools.items()]
     if apart:
         beside = helpers(pools)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from functools import partial
 from typing import Any
 
@@ -184,6 +185,8 @@ def _configure(job: Job, n_workers: int) -> None:
         override_filesystem=RetryingPyFileSystem(_MarkerFiles(job.out.files, faults)),
         checkpoint_manager_cls=_NothingToLoad,
     )
+    # a small run has fewer files to write than writers, and nobody needs to be told
+    warnings.filterwarnings("ignore", "The maximum number of concurrent tasks", UserWarning)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is raised too
 
 
