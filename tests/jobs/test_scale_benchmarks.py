@@ -50,8 +50,7 @@ def test_start_and_end_of_a_run_are_left_out():
 
 @pytest.mark.slow
 def test_overhead_is_the_slope_between_two_sizes(monkeypatch):
-    one = {"ray_apart": "apart"}  # the other placement takes a start of Ray more
-    _set(monkeypatch, "overhead", _FEW=2, _MANY=4, _WHAT=one)
+    _set(monkeypatch, "overhead", _FEW=2, _MANY=4)
     [row] = BENCHMARKS["overhead"](Setting(repeats=1))
     added = row["ray_cpu_ms_per_image"]["median"] - row["local_cpu_ms_per_image"]["median"]
     assert row["cpu_ms_per_image"]["median"] == pytest.approx(added)

@@ -62,6 +62,7 @@ def test_a_killed_driver_that_had_started_ray(source, expected, flags, tmp_path)
         started = descendants(driver.pid)
         driver.signal(signal.SIGKILL)
         assert driver.wait() == -signal.SIGKILL
+    assert started
     try:
         with Driver(argv, log) as again:  # at once; what the other had started still runs
             assert again.wait() == 0, again.said()
