@@ -9,8 +9,15 @@ from functools import lru_cache
 
 _KEPT = 512 * 2**20  # bytes of freed memory that stay with the process
 _LARGEST = 128 * 2**20  # bytes of a block that is kept; activations of a device batch are smaller
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_... of <malloc.h>
-_OWN_CHOICE = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+# a thread has heaps of 64 MiB; an empty one goes unless its neighbour were left with less than this
+_SPARE = 2 * 64 * 2**20
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # M_... of <malloc.h>
+_OWN_CHOICE = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "GLIBC_TUNABLES",
+)
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +26,7 @@ def keep_freed_memory() -> bool:
 
     The activations of a forward are freed and allocated again with every batch. By default glibc
     gives them back to the kernel, now and then or every time as the heap happens to lie, and the
-    kernel must clear fresh pages for the next batch.
+    kernel must clear fresh pages for the next batch. The heaps of threads count as well.
 
     Returns:
         Whether it does: not where malloc is not glibc's, or the environment sets it up.
@@ -34,4 +41,5 @@ def keep_freed_memory() -> bool:
         set_option = ctypes.CDLL(None).mallopt
     except AttributeError:  # another C library
         return False
-    return bool(set_option(_MMAP_THRESHOLD, _LARGEST)) and bool(set_option(_TRIM_THRESHOLD, _KEPT))
+    options = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: _KEPT, _TOP_PAD: _SPARE}
+    return all(set_option(*option) for option in options.items())

@@ -77,7 +77,19 @@ def steady(batches: list[BatchDone], warm_up: int = 0) -> Steady:
 
 
 def engines(setting: Setting) -> list[Row]:
-    """Images per second while all workers are at work, on the same files."""
+    """Images per second while all workers are at work, on the same files.
+
+    With a worker for every core Ray's own processes have none left; with one they have.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "images"
+        source.mkdir()
+        for number, image in enumerate(setting.drawn()):
+            Image.fromarray(image).save(source / f"{number:05d}.jpg")
+        return [_compared(setting, source, workers) for workers in (None, 1)]
+
+
+def _compared(setting: Setting, source: Path, workers: int | None) -> Row:
     given: dict[str, Any] = {
         name: getattr(setting, name)
         for name in ("scales", "threads", "batch_size", "device", "backbone")
@@ -85,34 +97,28 @@ def engines(setting: Setting) -> list[Row]:
     rates: dict[str, list[float]] = {"local": [], "ray": []}
     starts: dict[str, list[float]] = {"local": [], "ray": []}
     shards = 0
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "images"
-        source.mkdir()
-        for number, image in enumerate(setting.drawn()):
-            Image.fromarray(image).save(source / f"{number:05d}.jpg")
-        for repeat in range(setting.repeats):
-            for name, found in rates.items():
-                config = RunConfig(engine=name, labels="predicted", **given)
-                out = Path(folder) / f"{name}{repeat}"
-                # nobody looks on: the sampler of ``watched`` would take time from full cores
-                began, batches = apart(timed_run, str(source), out, config)
-                phase = steady(batches, _WARM_UP)
-                found.append(phase.images_per_s)
-                starts[name].append(min(batch.started for batch in batches) - began)
-                shards = len(batches)
+    for repeat in range(setting.repeats):
+        for name, found in rates.items():
+            config = RunConfig(engine=name, labels="predicted", workers=workers, **given)
+            out = source.parent / f"{name}{repeat}-{workers}"
+            # nobody looks on: the sampler of ``watched`` would take time from full cores
+            began, batches = apart(timed_run, str(source), out, config)
+            phase = steady(batches, _WARM_UP)
+            found.append(phase.images_per_s)
+            starts[name].append(min(batch.started for batch in batches) - began)
+            shards = len(batches)
     quotients = [a / b for a, b in zip(rates["ray"], rates["local"], strict=True)]
-    return [
-        {
-            "backbone": setting.backbone,
-            "what": f"images/s of engine ray, {setting.images} images in {shards} shards",
-            "against": "engine local",
-            "ratio": spread(quotients),
-            "ray_images_per_s": spread(rates["ray"]),
-            "local_images_per_s": spread(rates["local"]),
-            "ray_start_s": spread(starts["ray"]),
-            "local_start_s": spread(starts["local"]),
-        }
-    ]
+    kind = "one worker" if workers else "a worker for every core or GPU"
+    return {
+        "backbone": setting.backbone,
+        "what": f"images/s of engine ray, {kind}, {setting.images} images in {shards} shards",
+        "against": "engine local",
+        "ratio": spread(quotients),
+        "ray_images_per_s": spread(rates["ray"]),
+        "local_images_per_s": spread(rates["local"]),
+        "ray_start_s": spread(starts["ray"]),
+        "local_start_s": spread(starts["local"]),
+    }
 
 
 def timed_run(source: str, out: Path, config: RunConfig) -> tuple[float, list[BatchDone]]:

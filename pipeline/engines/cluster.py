@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,13 @@ from sess_kernels.errors import SessError, one_line
 
 TASK_CPUS = 0.1  # of decode, encode, read and write each: all fit beside a backbone on one core
 _BACKBONE_CPUS = 0.5  # share of its threads' cores a CPU worker books; decode and write need room
-_IDLE_MS = 600_000  # read and write tasks come seldom; their processes are to wait for them
+_SYSTEM = {
+    # read and write tasks come seldom; their processes are to wait for them
+    "idle_worker_killing_time_threshold_ms": 600_000,
+    # Ray's own 15 gives a worker next to nothing beside any other program that computes
+    "worker_niceness": 0,
+}
+_REACH_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ def cluster(config: RunConfig) -> Iterator[None]:
     try:
         with _stderr_closed(), _own_signals():
             if config.address:
+                _reach(config.address)
                 ray.init(address=config.address, **quiet)
             else:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -62,11 +70,11 @@ def cluster(config: RunConfig) -> Iterator[None]:
                     num_cpus=os.cpu_count(),
                     include_dashboard=False,
                     dashboard_host="127.0.0.1",
-                    _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
+                    _system_config=_SYSTEM,
                     _node_ip_address="127.0.0.1",
                     **quiet,
                 )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = config.address or "this machine"
         raise SessError(
             f"Ray cannot be reached at {where}: {one_line(error)[:160]}; "
@@ -76,6 +84,13 @@ def cluster(config: RunConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise at once where nothing listens: Ray would try again for ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # else a word that Ray knows
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
 def device_of(config: RunConfig) -> str:

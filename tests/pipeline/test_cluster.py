@@ -1,0 +1,28 @@
+"""The Ray that a run starts, and one that it does not find."""
+
+import os
+
+import pytest
+
+from pipeline import RunConfig
+from pipeline.engines.cluster import cluster
+from sess_kernels.errors import SessError
+
+pytestmark = pytest.mark.slow
+ray = pytest.importorskip("ray")
+
+
+def test_its_workers_have_the_priority_of_the_run_and_end_with_it():
+    with cluster(RunConfig(engine="ray")):
+        niceness = ray.remote(num_cpus=0)(lambda: os.nice(0))
+        assert ray.get(niceness.remote()) == os.nice(0)
+    assert not ray.is_initialized()
+
+
+def test_an_address_where_no_ray_is():
+    config = RunConfig(engine="ray", address="127.0.0.1:1")
+    with (
+        pytest.raises(SessError, match=r"cannot be reached at 127\.0\.0\.1:1: .*--engine local"),
+        cluster(config),
+    ):
+        pass
