@@ -74,7 +74,7 @@ def cluster(config: RunConfig) -> Iterator[None]:
                     _node_ip_address="127.0.0.1",
                     **quiet,
                 )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         where = config.address or "this machine"
         raise SessError(
             f"Ray cannot be reached at {where}: {one_line(error)[:160]}; "

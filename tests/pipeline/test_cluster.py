@@ -19,10 +19,13 @@ def test_its_workers_have_the_priority_of_the_run_and_end_with_it():
     assert not ray.is_initialized()
 
 
-def test_an_address_where_no_ray_is():
-    config = RunConfig(engine="ray", address="127.0.0.1:1")
+@pytest.mark.parametrize("port", [1, 99999])
+def test_an_address_where_no_ray_is(port):
+    config = RunConfig(engine="ray", address=f"127.0.0.1:{port}")
     with (
-        pytest.raises(SessError, match=r"cannot be reached at 127\.0\.0\.1:1: .*--engine local"),
+        pytest.raises(
+            SessError, match=rf"cannot be reached at 127\.0\.0\.1:{port}: .*--engine local"
+        ),
         cluster(config),
     ):
         pass
