@@ -44,6 +44,7 @@ _FREE = (
     "topology",
     "workers",
     "pre_filter_workers",
+    "cpu_workers",
     "gpus_per_worker",
     "accelerator",
     "pre_filter_accelerator",
@@ -82,6 +83,9 @@ class RunConfig(SESSConfig):
         workers: Backbone workers, or ``MIN:MAX`` of a pool that grows and shrinks; one for each
             core, or each GPU, if not given. With ``split``, those that explain.
         pre_filter_workers: The same for those that score, with ``split``.
+        cpu_workers: Workers without a backbone, or ``MIN:MAX``, for each of decoding, encoding and
+            writing; ``1`` to four for each backbone worker on a GPU if not given. Backbone workers
+            on CPUs decode and encode themselves: one of four writes.
         gpus_per_worker: GPUs that each books, a fraction if several share one.
         accelerator: Kind of accelerator that backbone workers must have, as Ray names it.
         pre_filter_accelerator: The same for those that score, with ``split``.
@@ -120,6 +124,7 @@ class RunConfig(SESSConfig):
     topology: str = "auto"
     workers: int | str | None = None
     pre_filter_workers: int | str | None = None
+    cpu_workers: int | str | None = None
     gpus_per_worker: float | None = None
     accelerator: str | None = None
     pre_filter_accelerator: str | None = None
@@ -161,7 +166,7 @@ class RunConfig(SESSConfig):
 
     def _faults_of_placement(self) -> list[str]:
         found = []
-        for name in ("workers", "pre_filter_workers"):
+        for name in ("workers", "pre_filter_workers", "cpu_workers"):
             value = getattr(self, name)
             try:
                 least, most = (1, 1) if value is None else worker_range(value)

@@ -12,7 +12,6 @@ from skimage import data
 from sess_kernels import load_backbone
 
 GOLDEN = Path(__file__).parent / "golden"
-_AGREED = pytest.StashKey[dict[str, tuple[float, float]]]()
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,7 @@ def golden():
 
 
 @pytest.fixture
-def agree(request):
+def agree(record_property):
     """Holds maps against their reference; the largest differences are told at the end."""
 
     def check(found, expected, at_most=1e-4):
@@ -54,19 +53,37 @@ def agree(request):
         assert found.shape == expected.shape
         difference = (found - expected).abs().max().item()
         assert difference <= at_most  # false for NaN too
-        told = request.config.stash.setdefault(_AGREED, {})
-        test = request.node.nodeid.partition("[")[0]
-        largest, limit = told.get(test, (0.0, 0.0))
-        told[test] = max(largest, difference), max(limit, at_most)
+        record_property("agreed", (difference, at_most))
 
     return check
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    if told := config.stash.get(_AGREED, {}):
+def pytest_terminal_summary(terminalreporter):
+    """What tests have recorded, in whichever process: a table of faults, and differences."""
+    faults, told = [], {}
+    for report in terminalreporter.getreports(""):
+        for name, value in report.user_properties if report.when == "teardown" else ():
+            if name == "fault":
+                faults.append(value)
+            if name == "agreed":
+                test = report.nodeid.partition("[")[0]
+                told[test] = [*map(max, value, told.get(test, value))]
+    if faults:
+        _show_faults(terminalreporter, faults)
+    if told:
         terminalreporter.section("largest differences from references")
-    for test, (largest, limit) in told.items():
+    for test, (largest, limit) in sorted(told.items()):
         terminalreporter.line(f"{largest:.1e} (at most {limit:.0e}) {test}")
+
+
+def _show_faults(terminalreporter, faults):
+    terminalreporter.section("faults")
+    columns = "injected", "expected", "found", "duplicates", "failed", "bit-equal"
+    terminalreporter.line(f"{'fault':54} {' '.join(columns)}")
+    for fault, *counts, equal in sorted(faults):
+        cells = [*map(str, counts), "yes" if equal else "NO"]
+        cells = [cell.rjust(len(name)) for cell, name in zip(cells, columns, strict=True)]
+        terminalreporter.line(f"{fault:54} {' '.join(cells)}")
 
 
 def drawn(height, width, seed=0):

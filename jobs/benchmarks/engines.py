@@ -21,11 +21,11 @@ _WARM_UP = 2  # shards a worker: when the first is done, what writes it starts
 
 @dataclass(frozen=True)
 class Steady:
-    """The part of a run in which all workers are at work.
+    """A part of a run in which there was work for all workers.
 
     Attributes:
-        start: When the last worker began its first shard, seconds since the epoch.
-        end: When the first worker found no other one.
+        start: When it began, seconds since the epoch.
+        end: When it ended.
         images: Images done meanwhile; of a shard that began or ended outside, its part.
     """
 
@@ -69,6 +69,16 @@ def steady(batches: list[BatchDone], warm_up: int = 0) -> Steady:
     start, end = max([events[full[0]][0], *begun[:1]]), events[full[-1] + 1][0]
     if start >= end or not begun:
         raise SessError(f"{len(batches)} shards are too few; measure more images")
+    return between(batches, start, end)
+
+
+def between(batches: list[BatchDone], start: float, end: float) -> Steady:
+    """What was done from one time to another.
+
+    Example:
+        >>> between([BatchDone(8, 0, 0, "cpu", 4, 0, 4)], 1, 3).images_per_s
+        2.0
+    """
     images = 0.0
     for b in batches:
         inside = min(b.finished, end) - max(b.started, start)

@@ -9,14 +9,14 @@ from jobs.benchmarks.measure import Row, Setting, spread
 from jobs.benchmarks.processes import watched
 from jobs.benchmarks.standin import write_images
 
-_SIDE = 408  # pixels: 0.5 MB of RGB
+_SIDE = 361  # pixels: 0.5 MB of map, as float32
 _FEW, _MANY = 500, 6500
 
 
 def overhead(setting: Setting) -> list[Row]:
     """Milliseconds of CPU of all processes for an image, without what a run costs by itself.
 
-    The backbone does nothing and files are not compressed, so little but the engine is left.
+    The backbone does nothing, images and maps are not compressed, so little but the engine is left.
     """
     costs: dict[str, list[float]] = {"local": [], "ray": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def overhead(setting: Setting) -> list[Row]:
     return [
         {
             "backbone": "none",
-            "what": f"CPU of an image of {_SIDE}x{_SIDE} that engine ray adds on CPUs",
+            "what": f"CPU of a float32 map of {_SIDE}x{_SIDE} that engine ray adds on CPUs",
             "cpu_ms_per_image": spread(added),
             "ray_cpu_ms_per_image": spread(costs["ray"]),
             "local_cpu_ms_per_image": spread(costs["local"]),
@@ -46,4 +46,7 @@ def _run(table: Path, out: Path, engine: str) -> None:
     from pipeline import RunConfig, run
 
     backbone = "jobs.benchmarks.standin:noop"
-    run(f"table:{table}", out, RunConfig(engine=engine, backbone=backbone, scales=1, device="cpu"))
+    config = RunConfig(
+        engine=engine, backbone=backbone, scales=1, device="cpu", map_dtype="float32"
+    )
+    run(f"table:{table}", out, config)

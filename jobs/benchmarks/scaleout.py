@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from jobs.benchmarks.engines import steady, timed_run
+from jobs.benchmarks.engines import Steady, between, timed_run
 from jobs.benchmarks.measure import Row, Setting
 from jobs.benchmarks.processes import cpu_between, watched
 from jobs.benchmarks.standin import SLEEPS, feign_gpus, write_images
@@ -16,7 +16,7 @@ from sess_kernels.errors import SessError, unknown
 
 _WORKERS = (1, 2, 4, 8, 16)
 _SIDE = 227  # as in the measurement that the times are of
-_SECONDS = 30.0  # that every worker sleeps
+_SECONDS = 45.0  # that every worker sleeps
 
 
 def scaleout(setting: Setting) -> list[Row]:
@@ -41,11 +41,12 @@ def scaleout(setting: Setting) -> list[Row]:
                 scales=1,
                 workers=n_workers,
                 gpus_per_worker=1,
+                cpu_workers=1,  # to start more in the middle would cost seconds of CPU
                 device="cpu",
             )
             out = Path(folder) / str(n_workers)
             (_, batches), uses = watched(_run, str(table), out, config)
-            phase = steady(batches)
+            phase = _phase(batches, n_workers)
             alone = alone or phase.images_per_s
             efficiency = phase.images_per_s / (n_workers * alone)
             cores = cpu_between(uses, phase.start, phase.end) / (phase.end - phase.start)
@@ -62,6 +63,14 @@ def scaleout(setting: Setting) -> list[Row]:
                 }
             )
     return rows
+
+
+def _phase(batches: list[BatchDone], n_workers: int) -> Steady:
+    """From when each worker could have its second shard until none is left to begin."""
+    begun = sorted(b.started for b in batches)
+    if len(begun) < n_workers + 2:
+        raise SessError(f"{len(begun)} shards are too few for {n_workers} workers")
+    return between(batches, begun[n_workers], begun[-1])
 
 
 def _run(table: str, out: Path, config: RunConfig) -> tuple[float, list[BatchDone]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from pipeline.config import RunConfig, worker_range
 from pipeline.engines.actors import Decode, Encode, PreFilter, Saliency, StageActor
 from pipeline.engines.base import Job
 from pipeline.engines.cluster import TASK_CPUS, Pool
@@ -41,14 +42,14 @@ class Actors:
     stages: list[Build]
 
 
-def helpers(pools: dict[str, Pool]) -> Pool:
+def helpers(pools: dict[str, Pool], config: RunConfig) -> Pool:
     """Workers without a backbone, for each of decode, encode and write.
 
     One decoder feeds many backbone workers on CPUs; a backbone on a GPU outruns several.
     """
     n_workers = sum(one.most for one in pools.values())
     most = n_workers * 4 if _on_gpus(pools) else max(1, n_workers // 4)
-    return Pool(1, most, {"num_cpus": TASK_CPUS})
+    return Pool(*worker_range(config.cpu_workers or f"1:{most}"), {"num_cpus": TASK_CPUS})
 
 
 def lines(job: Job, pools: dict[str, Pool], device: str) -> list[Actors]:
@@ -76,7 +77,7 @@ def lines(job: Job, pools: dict[str, Pool], device: str) -> list[Actors]:
         stages[names[-1]].append(encode)
     found = [Actors(_ACTORS[name], pool, stages[name]) for name, pool in pools.items()]
     if apart:
-        beside = helpers(pools)
+        beside = helpers(pools, config)
         found = [Actors(Decode, beside, [decode]), *found, Actors(Encode, beside, [encode])]
     return found
 

@@ -78,7 +78,7 @@ def run_ray(job: Job, watch: Watch) -> None:
         reporter = threading.Thread(target=report, daemon=True)
         reporter.start()
         try:
-            _write(_dataset(job, pools, placement.device, tally), job, helpers(pools).most)
+            _write(_dataset(job, pools, placement.device, tally), job, pools)
         except ray.exceptions.RayError as error:
             if stop := watch.stop():
                 raise Stopped(stop) from error
@@ -156,13 +156,13 @@ def _stage(
     )
 
 
-def _write(rows: ray.data.Dataset, job: Job, n_writers: int) -> None:
+def _write(rows: ray.data.Dataset, job: Job, pools: dict[str, Pool]) -> None:
     rows.write_parquet(
         (job.out / MAPS_FOLDER).path,
         filesystem=job.out.files,
         min_rows_per_file=rows_per_file(job.plan),
         ray_remote_args={"num_cpus": TASK_CPUS},
-        concurrency=n_writers,  # each is a process that takes seconds of CPU to start
+        concurrency=helpers(pools, job.config).most,  # each takes seconds of CPU to start
     )
 
 

@@ -59,11 +59,18 @@ def test_overhead_is_the_slope_between_two_sizes(monkeypatch):
 
 @pytest.mark.slow
 def test_workers_that_sleep(monkeypatch):
-    _set(monkeypatch, "scaleout", _WORKERS=(2,), _SECONDS=13.0)
-    [row] = BENCHMARKS["scaleout"](Setting("torchvision/vgg16"))
-    assert row["shards"] == 3  # 271 rows, 128 in a shard
-    assert 0 < row["images_per_s"] <= 2 * 10.44
+    _set(monkeypatch, "scaleout", _WORKERS=(2,), _SECONDS=6.0)
+    [row] = BENCHMARKS["scaleout"](Setting("lite0"))
+    assert row["shards"] == 5  # 591 rows, 128 in a shard
+    assert 0 < row["images_per_s"] <= 2 * 49.22
     assert row["cores_used"] > 0
+
+
+def test_scaleout_needs_more_shards_than_workers(monkeypatch):
+    ran = (0.0, [_batch(0, 3)] * 3)
+    _set(monkeypatch, "scaleout", _WORKERS=(2,), watched=lambda *_: (ran, []))
+    with pytest.raises(SessError, match="3 shards are too few for 2 workers"):
+        BENCHMARKS["scaleout"](Setting("lite0"))
 
 
 def test_scaleout_knows_measured_backbones_only():

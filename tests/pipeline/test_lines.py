@@ -18,18 +18,27 @@ CPU, GPU = {"num_cpus": 0.5}, {"num_gpus": 1.0, "num_cpus": 0.1}
 def placed(tmp_path):
     """Actors and their stages for pools of two workers that book something each."""
 
-    def of(names, resources):
+    def of(names, resources, **settings):
         spec = BackboneSpec("lite0", None)
         plan = Plan(1, 1, 1, 1, 0, "")
-        job = Job(RunConfig(), spec, plan, Folder.of(tmp_path), np.zeros(1, np.uint8))
+        config = RunConfig(**settings)
+        job = Job(config, spec, plan, Folder.of(tmp_path), np.zeros(1, np.uint8))
         pools = {name: Pool(1, 2, resources) for name in names}
         found = [
             (one.kind.__name__, [journal.name for _, journal in one.stages])
             for one in lines(job, pools, "cpu")
         ]
-        return found, helpers(pools).most
+        return found, helpers(pools, config).most
 
     return of
+
+
+def test_the_number_of_decoders_and_encoders_can_be_given(placed):
+    assert placed(["saliency"], GPU, cpu_workers=3)[1] == 3
+    assert placed(["saliency"], GPU, cpu_workers="2:5")[1] == 5
+    assert placed(["saliency"], CPU, cpu_workers="2:5")[1] == 5
+    pools = {"saliency": Pool(1, 2, GPU)}
+    assert helpers(pools, RunConfig(cpu_workers="2:5")).least == 2
 
 
 def test_beside_gpus_cpus_decode_and_encode(placed):

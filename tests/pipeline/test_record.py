@@ -23,7 +23,13 @@ def refused(earlier, now):
 def test_the_same_settings_and_those_that_leave_maps_alone_pass():
     out = Folder.of("/data/out")
     check_same(out, record(scales=10), record(scales=10))
-    free = {"engine": "local", "workers": 3, "max_errors": 7, "batch_timeout": 9.0}
+    free = {
+        "engine": "local",
+        "workers": 3,
+        "cpu_workers": "2:4",
+        "max_errors": 7,
+        "batch_timeout": 9.0,
+    }
     check_same(out, record(), record(**free))
 
 

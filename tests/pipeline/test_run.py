@@ -185,6 +185,8 @@ def test_configuration_faults_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
         RunConfig(engine="spark", format="parquet,csv", map_dtype="int4", scales=0, workers=0)
     assert len(caught.value.faults) == 5
+    with pytest.raises(ConfigError, match="cpu_workers must be a number from 1, or MIN:MAX"):
+        RunConfig(cpu_workers="8:2")
     with pytest.raises(ConfigError, match="address names a Ray cluster"):
         RunConfig(engine="local", address="auto")
 

@@ -1,4 +1,4 @@
-"""Fixtures: drawn images, an undisturbed run of them, one Ray cluster, and the table of faults."""
+"""Fixtures: drawn images, an undisturbed run of them, and one Ray cluster."""
 
 import os
 import shutil
@@ -15,22 +15,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
 
-from faults.runs import SETTINGS, Comparison, Expected, Flags, rows_of  # noqa: E402
+from faults.runs import SETTINGS, Expected, Flags, rows_of  # noqa: E402
 from faults.tiny import CLASSES  # noqa: E402
 from pipeline import RunConfig, run  # noqa: E402
 
 SIZES = ((48, 64), (64, 40), (56, 56))
 N_IMAGES = 60
-_TOLD = pytest.StashKey[list[Comparison]]()
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    told = config.stash.get(_TOLD, [])
-    if told:
-        terminalreporter.section("faults")
-        terminalreporter.line(Comparison.HEADER)
-    for one in told:
-        terminalreporter.line(one.line())
 
 
 def paint(path, size, seed, marked=False):
@@ -86,13 +76,17 @@ def broken(source, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def expected(source, tmp_path_factory, flags, request):
-    """The rows of a run that nothing disturbs, and the comparison with them."""
+def _undisturbed(source, tmp_path_factory, flags):
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     summary = run(source, out, RunConfig(engine="local", **SETTINGS))
     assert (summary.images, summary.failed) == (N_IMAGES, 0)
-    told = request.config.stash.setdefault(_TOLD, [])
-    return Expected(rows_of(out), told)
+    return rows_of(out)
+
+
+@pytest.fixture
+def expected(_undisturbed, record_property):
+    """The rows of a run that nothing disturbs, and the comparison with them."""
+    return Expected(_undisturbed, record_property)
 
 
 @pytest.fixture(scope="session")

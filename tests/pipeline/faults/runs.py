@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.commit import committed
@@ -46,33 +47,11 @@ def rows_of(out):
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What was there after a fault."""
-
-    fault: str
-    injected: int
-    expected: int
-    found: int
-    duplicates: int
-    failed: int
-    bit_equal: bool
-
-    HEADER = f"{'fault':54} injected expected found duplicates failed bit-equal"
-
-    def line(self):
-        fault, injected, expected, found, duplicates, failed, equal = astuple(self)
-        return (
-            f"{fault:54} {injected:8} {expected:8} {found:5} {duplicates:10} {failed:6} "
-            f"{'yes' if equal else 'NO':>9}"
-        )
-
-
-@dataclass(frozen=True)
 class Expected:
-    """Rows of an undisturbed run by image id, and the comparisons so far."""
+    """Rows of an undisturbed run by image id, and the record of comparisons with them."""
 
     rows: dict
-    told: list
+    record: Callable[[str, tuple], None]
 
     def hold(self, fault, injected, out, failed=()):
         """Compare an OUT: every row once, those of ``failed`` with a reason, the others equal.
@@ -86,8 +65,8 @@ class Expected:
         reasons = {name: row["error"] for name, row in rows.items() if row["status"] != "ok"}
         equal = all(rows.get(name) == self.rows[name] for name in self.rows if name not in failed)
         twice = sum(times.values()) - len(times)
-        told = Comparison(fault, injected, len(self.rows), len(rows), twice, len(reasons), equal)
-        self.told.append(told)
+        counts = injected, len(self.rows), len(rows), twice, len(reasons)
+        self.record("fault", (fault, *counts, equal))
         assert set(rows) == set(self.rows)
         assert twice == 0
         assert set(reasons) == set(failed)

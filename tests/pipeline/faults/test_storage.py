@@ -47,18 +47,22 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected_of(table, expected, tmp_path_factory):
-    """A call that gives the rows to expect of so many large images."""
+def _undisturbed(table, flags, tmp_path_factory):
     out = tmp_path_factory.mktemp("large-undisturbed") / "out"
     run(table(N_FILES), out, RunConfig(engine="local", **SETTINGS | {"scales": 1}))
-    rows = rows_of(out)
+    return rows_of(out)
+
+
+@pytest.fixture
+def expected_of(_undisturbed, record_property):
+    """A call that gives the rows to expect of so many large images."""
 
     def of(n_images):
         # a row of an image names its own place; the rest is that of its file
-        names = {
-            str(i): rows[str(i % N_FILES)] | {"image_id": str(i), "row": i} for i in range(n_images)
-        }
-        return Expected(names, expected.told)
+        rows = [
+            _undisturbed[str(i % N_FILES)] | {"image_id": str(i), "row": i} for i in range(n_images)
+        ]
+        return Expected({row["image_id"]: row for row in rows}, record_property)
 
     return of
 
