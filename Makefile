@@ -15,10 +15,8 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## five photographs through Ray to a page
 	$(BIN)/sess demo --out $(DEMO)
 
-# by files in their order: those that wait for Ray come first, those that compute fill the gaps
-test: $(VENV)/.installed  ## every test, doctests included, two files at a time
-	$(BIN)/python -m pytest --doctest-modules --durations=10 \
-		--numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.installed  ## every test, doctests included
+	$(BIN)/python -m pytest --doctest-modules --durations=10
 
 check: $(VENV)/.installed  ## lint, format, types, layers, doctests
 	$(BIN)/ruff check .

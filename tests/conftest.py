@@ -59,7 +59,7 @@ def agree(record_property):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What tests have recorded, in whichever process: a table of faults, and differences."""
+    """What tests have recorded: a table of faults, and the differences from references."""
     faults, told = [], {}
     for report in terminalreporter.getreports(""):
         for name, value in report.user_properties if report.when == "teardown" else ():

@@ -1,19 +1,22 @@
-"""Engine ray beside engine local."""
+"""Engine ray beside engine local and the kernel in one process."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from jobs.benchmarks.measure import Row, Setting, spread
 from jobs.benchmarks.processes import apart
 from pipeline import RunConfig, run
 from pipeline.engines import BatchDone
+from sess_kernels import SESS, SESSConfig
 from sess_kernels.errors import SessError
 
 _WARM_UP = 2  # shards a worker: when the first is done, what writes it starts
@@ -89,46 +92,63 @@ def between(batches: list[BatchDone], start: float, end: float) -> Steady:
 def engines(setting: Setting) -> list[Row]:
     """Images per second while all workers are at work, on the same files.
 
-    With a worker for every core Ray's own processes have none left; with one they have.
+    With a worker for every core Ray's own processes have none left; with one they have. The kernel
+    has no files to read or write, and as many threads as there are workers.
     """
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "images"
         source.mkdir()
         for number, image in enumerate(setting.drawn()):
             Image.fromarray(image).save(source / f"{number:05d}.jpg")
-        return [_compared(setting, source, workers) for workers in (None, 1)]
+        return [row for workers in (None, 1) for row in _compared(setting, source, workers)]
 
 
-def _compared(setting: Setting, source: Path, workers: int | None) -> Row:
+def _compared(setting: Setting, source: Path, workers: int | None) -> list[Row]:
     given: dict[str, Any] = {
         name: getattr(setting, name)
         for name in ("scales", "threads", "batch_size", "device", "backbone")
     }
-    rates: dict[str, list[float]] = {"local": [], "ray": []}
-    starts: dict[str, list[float]] = {"local": [], "ray": []}
+    rates: dict[str, list[float]] = {"ray": [], "local": [], "kernel": []}
+    starts: dict[str, list[float]] = {"ray": [], "local": []}
     shards = 0
     for repeat in range(setting.repeats):
-        for name, found in rates.items():
+        for name, found in starts.items():
             config = RunConfig(engine=name, labels="predicted", workers=workers, **given)
             out = source.parent / f"{name}{repeat}-{workers}"
             # nobody looks on: the sampler of ``watched`` would take time from full cores
             began, batches = apart(timed_run, str(source), out, config)
-            phase = steady(batches, _WARM_UP)
-            found.append(phase.images_per_s)
-            starts[name].append(min(batch.started for batch in batches) - began)
+            rates[name].append(steady(batches, _WARM_UP).images_per_s)
+            found.append(min(batch.started for batch in batches) - began)
             shards = len(batches)
-    quotients = [a / b for a, b in zip(rates["ray"], rates["local"], strict=True)]
+        threads = setting.threads * (workers or os.cpu_count() or 1)
+        rates["kernel"].append(apart(_kernel, setting, threads))
     kind = "one worker" if workers else "a worker for every core or GPU"
-    return {
-        "backbone": setting.backbone,
-        "what": f"images/s of engine ray, {kind}, {setting.images} images in {shards} shards",
-        "against": "engine local",
-        "ratio": spread(quotients),
-        "ray_images_per_s": spread(rates["ray"]),
-        "local_images_per_s": spread(rates["local"]),
-        "ray_start_s": spread(starts["ray"]),
-        "local_start_s": spread(starts["local"]),
-    }
+    rivals = {"local": "engine local", "kernel": "SESS called once in one process, as many threads"}
+    return [
+        {
+            "backbone": setting.backbone,
+            "what": f"images/s of engine ray, {kind}, {setting.images} images in {shards} shards",
+            "against": against,
+            "ratio": spread([a / b for a, b in zip(rates["ray"], rates[name], strict=True)]),
+            "ray_images_per_s": spread(rates["ray"]),
+            f"{name}_images_per_s": spread(rates[name]),
+            "ray_start_s": spread(starts["ray"]),
+            **({"local_start_s": spread(starts["local"])} if name == "local" else {}),
+        }
+        for name, against in rivals.items()
+    ]
+
+
+def _kernel(setting: Setting, threads: int) -> float:
+    """Images a second of one call, after one that warms up."""
+    torch.set_num_threads(threads)
+    config = SESSConfig(scales=setting.scales)
+    explain = SESS(setting.load(), config=config, batch_size=setting.batch_size)
+    images = setting.drawn()
+    explain(images[:_WARM_UP], [None] * _WARM_UP)
+    began = time.perf_counter()
+    explain(images, [None] * len(images))
+    return len(images) / (time.perf_counter() - began)
 
 
 def timed_run(source: str, out: Path, config: RunConfig) -> tuple[float, list[BatchDone]]:
