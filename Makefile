@@ -33,7 +33,7 @@ bench: $(VENV)/.installed  ## SESS beside its forwards, other libraries, the pas
 	$(BIN)/sess bench --backbone lite0 torchvision/resnet50 --out $(BENCH)
 
 bench-engines: $(VENV)/.installed  ## engine ray beside engine local
-	$(BIN)/sess bench --what engines --images 40 --repeats 5
+	$(BIN)/sess bench --what engines --images 40 --repeats 5 --out $(BENCH)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

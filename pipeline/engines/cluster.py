@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,15 @@ def cluster(config: RunConfig) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own, which is not ours to stop
         yield
         return
+    with _unhurried():
+        _start(config)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(config: RunConfig) -> None:
     # Ray's core warns of Ray Data's own actors on stderr; real faults are raised
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -80,10 +89,6 @@ def cluster(config: RunConfig) -> Iterator[None]:
             f"Ray cannot be reached at {where}: {one_line(error)[:160]}; "
             "check the address, or run with --engine local"
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _reach(address: str) -> None:
@@ -141,6 +146,29 @@ def pool(
     if accelerator:
         resources["accelerator_type"] = accelerator
     return Pool(least, most, resources)
+
+
+@contextmanager
+def _unhurried() -> Iterator[None]:
+    """Have Ray's processes, and the threads started meanwhile, wait for a slice to end.
+
+    Each process of Ray wakes a hundred times a second, idle or not. Where backbones fill the cores
+    every one of them would interrupt them as often.
+    """
+    batch = getattr(os, "SCHED_BATCH", None)  # Linux alone
+    if batch is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    _schedule(batch)
+    try:
+        yield
+    finally:
+        _schedule(os.SCHED_OTHER)
+
+
+def _schedule(policy: int) -> None:
+    with suppress(OSError):  # not allowed in this container: a matter of speed
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 @contextmanager
