@@ -85,7 +85,7 @@ class RunConfig(SESSConfig):
         pre_filter_workers: The same for those that score, with ``split``.
         cpu_workers: Workers without a backbone, or ``MIN:MAX``, for each of decoding, encoding and
             writing; ``1`` to four for each backbone worker on a GPU if not given. Backbone workers
-            on CPUs decode and encode themselves: one of four writes.
+            on CPUs decode and encode themselves; for four of them one writes.
         gpus_per_worker: GPUs that each books, a fraction if several share one.
         accelerator: Kind of accelerator that backbone workers must have, as Ray names it.
         pre_filter_accelerator: The same for those that score, with ``split``.
