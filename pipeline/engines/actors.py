@@ -1,4 +1,4 @@
-"""What runs in Ray's processes: stages that get shards as blocks of one row, and their tally."""
+"""What runs in Ray's processes: stages that get shards as blocks of one row."""
 
 from __future__ import annotations
 
@@ -11,30 +11,11 @@ import ray
 from numpy.typing import NDArray
 
 from pipeline.commit import left_of
-from pipeline.engines.base import BatchDone, Line, Stopped, by_shard
+from pipeline.engines.base import Line, Stopped, by_shard
+from pipeline.engines.tally import Tally
 from pipeline.journal import Journal, Stage
 
 _ROWS = "rows"
-
-
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class TallyActor:
-    """Collects what the workers finish until the driver asks; tells them to stop if it says so."""
-
-    def __init__(self) -> None:
-        self._done: list[BatchDone] = []
-        self._stop: str | None = None
-
-    def add(self, done: BatchDone) -> str | None:
-        """Take the word of a batch; why the run is to stop, if it is."""
-        self._done.append(done)
-        return self._stop
-
-    def take(self, stop: str | None) -> list[BatchDone]:
-        """What has been added since the last call; ``stop`` is handed on to the workers."""
-        self._stop = stop
-        taken, self._done = self._done, []
-        return taken
 
 
 def pack(rows: pa.Table) -> pa.Table:
@@ -80,11 +61,10 @@ class StageActor:
     """
 
     def __init__(
-        self, stages: list[tuple[Callable[[], Stage], Journal]], tally: Any, last: bool = False
+        self, stages: list[tuple[Callable[[], Stage], Journal]], tally: Tally, last: bool = False
     ) -> None:
-        self._line = Line([(build(), journal) for build, journal in stages], self._tell)
+        self._line = Line([(build(), journal) for build, journal in stages], tally.add)
         self._tally, self._last = tally, last
-        self._told: Any = None  # what the tally answers to the batch before
 
     def __call__(self, packed: pa.Table) -> pa.Table:
         """A shard behind the stages.
@@ -92,13 +72,10 @@ class StageActor:
         Raises:
             Stopped: If the driver says so.
         """
-        if self._told and (stop := ray.get(self._told)):
+        if stop := self._tally.stopped():
             raise Stopped(stop)
         rows = self._line(unpack(packed))
         return rows if self._last else pack(rows)
-
-    def _tell(self, done: BatchDone) -> None:
-        self._told = self._tally.add.remote(done)
 
 
 class Decode(StageActor):

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,14 @@ _SYSTEM = {
     "idle_worker_killing_time_threshold_ms": 600_000,
     # Ray's own 15 gives a worker next to nothing beside any other program that computes
     "worker_niceness": 0,
+    # figures of every wake of every process, hundreds a second, that nobody reads
+    "event_stats": False,
+}
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # what is logged is not asked for: nothing is to look for it ten times a second
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "1e9",
 }
 _REACH_SECONDS = 20.0
 
@@ -55,12 +63,11 @@ def cluster(config: RunConfig) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own, which is not ours to stop
         yield
         return
-    with _unhurried():
-        _start(config)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    _start(config)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _start(config: RunConfig) -> None:
@@ -73,7 +80,8 @@ def _start(config: RunConfig) -> None:
                 _reach(config.address)
                 ray.init(address=config.address, **quiet)
             else:
-                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                for name, value in _ENVIRONMENT.items():
+                    os.environ.setdefault(name, value)
                 ray.init(
                     address="local",
                     num_cpus=os.cpu_count(),
@@ -146,29 +154,6 @@ def pool(
     if accelerator:
         resources["accelerator_type"] = accelerator
     return Pool(least, most, resources)
-
-
-@contextmanager
-def _unhurried() -> Iterator[None]:
-    """Have Ray's processes, and the threads started meanwhile, wait for a slice to end.
-
-    Each process of Ray wakes a hundred times a second, idle or not. Where backbones fill the cores
-    every one of them would interrupt them as often.
-    """
-    batch = getattr(os, "SCHED_BATCH", None)  # Linux alone
-    if batch is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        yield
-        return
-    _schedule(batch)
-    try:
-        yield
-    finally:
-        _schedule(os.SCHED_OTHER)
-
-
-def _schedule(policy: int) -> None:
-    with suppress(OSError):  # not allowed in this container: a matter of speed
-        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 @contextmanager

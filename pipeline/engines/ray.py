@@ -21,11 +21,13 @@ from ray.data._internal.util import RetryingPyFileSystem, RetryingPyFileSystemHa
 from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
 from pipeline.commit import ROW
-from pipeline.engines.actors import TallyActor, shards_of
+from pipeline.engines.actors import shards_of
 from pipeline.engines.ahead import hold_back
 from pipeline.engines.base import Job, Placement, Stopped, Watch, rows_per_file
 from pipeline.engines.cluster import TASK_CPUS, Pool, cluster, device_of, n_places, pool
 from pipeline.engines.lines import Actors, helpers, lines
+from pipeline.engines.pace import rest
+from pipeline.engines.tally import Tally
 from pipeline.engines.topology import choose
 from pipeline.layout import CHECKPOINT_FOLDER, MAPS_FOLDER, PLAN_FOLDER
 from pipeline.shards import MAX_SHARD_BYTES
@@ -65,15 +67,17 @@ def run_ray(job: Job, watch: Watch) -> None:
     with cluster(job.config):
         pools, placement = _placed(job)
         watch.placed(placement)
-        tally = TallyActor.options(scheduling_strategy=_here()).remote()  # type: ignore[attr-defined]
-        ended = threading.Event()
+        tally, ended = Tally(), threading.Event()
 
         def report() -> None:
             last = False
             while not last:
                 last = ended.wait(_POLL_SECONDS)
-                for done in ray.get(tally.take.remote(watch.stop())):
+                for done in tally.take():
                     watch.done(done)
+                if stop := watch.stop():
+                    tally.stop(stop)
+            tally.end()
 
         reporter = threading.Thread(target=report, daemon=True)
         reporter.start()
@@ -104,7 +108,7 @@ def _placed(job: Job) -> tuple[dict[str, Pool], Placement]:
     return pools, Placement(device, config.batch_size, topology, why, workers)
 
 
-def _dataset(job: Job, pools: dict[str, Pool], device: str, tally: Any) -> ray.data.Dataset:
+def _dataset(job: Job, pools: dict[str, Pool], device: str, tally: Tally) -> ray.data.Dataset:
     _configure(job, sum(one.most for one in pools.values()))
     found = _shards(job)
     *before, last = lines(job, pools, device)
@@ -141,7 +145,7 @@ def _shards(job: Job) -> ray.data.Dataset:
 
 
 def _stage(
-    shards: ray.data.Dataset, actors: Actors, job: Job, tally: Any, last: bool = False
+    shards: ray.data.Dataset, actors: Actors, job: Job, tally: Tally, last: bool = False
 ) -> ray.data.Dataset:
     """A pool of actors that run stages: actors, as Ray ends idle processes of tasks."""
     workers = actors.pool
@@ -173,6 +177,7 @@ def _configure(job: Job, n_workers: int) -> None:
     context.retried_io_errors = faults = sorted({*context.retried_io_errors, *STORE_FAULTS})
     context.enable_progress_bars = False
     hold_back(context)
+    rest(context)
     context.memory_usage_poll_interval_s = None  # a thread for every task
     context.print_on_execution_start = False
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
@@ -199,9 +204,3 @@ def _origin(error: Exception) -> Exception:
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__
     return error
-
-
-def _here() -> Any:
-    """The node of the driver: what lives there needs no help when another node dies."""
-    node = ray.get_runtime_context().get_node_id()
-    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)

@@ -19,15 +19,6 @@ def test_its_workers_have_the_priority_of_the_run_and_end_with_it():
     assert not ray.is_initialized()
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
-def test_its_processes_do_not_break_into_the_slices_of_others():
-    before = os.sched_getscheduler(0)
-    with cluster(RunConfig(engine="ray")):
-        policy = ray.remote(num_cpus=0)(lambda: os.sched_getscheduler(0))
-        assert ray.get(policy.remote()) == os.sched_getscheduler(0) == os.SCHED_BATCH
-    assert os.sched_getscheduler(0) == before == os.SCHED_OTHER
-
-
 @pytest.mark.parametrize("port", [1, 99999])
 def test_an_address_where_no_ray_is(port):
     config = RunConfig(engine="ray", address=f"127.0.0.1:{port}")
