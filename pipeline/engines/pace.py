@@ -1,8 +1,8 @@
 """How often Ray Data looks at a run.
 
-Its loop waits a tenth of a second for what the workers finish, and not at all while their output
-may not be taken: beside a slow sink it would fill a core. A look takes milliseconds, a shard
-seconds, and one more waits at every worker.
+Its loop waits a tenth of a second for what the workers finish, less if all of them have output that
+may not be taken. A look takes milliseconds of a core; a shard takes seconds, and one more waits at
+every worker.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from typing import Any
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-_REST_SECONDS = 0.1
+_PERIOD_SECONDS = 0.2
 
 
 class Rest(ExecutionCallback):
-    """A pause between two looks."""
+    """A pause after a look, unless the look took long: then there is much to hand on."""
+
+    def __init__(self) -> None:
+        self._rested = 0.0
 
     def on_execution_step(self, executor: Any) -> None:
-        """Called by Ray Data after each."""
-        time.sleep(_REST_SECONDS)
+        """Called by Ray Data after each look."""
+        time.sleep(max(0.0, self._rested + _PERIOD_SECONDS - time.monotonic()))
+        self._rested = time.monotonic()
 
 
 def rest(context: Any) -> None:

@@ -1,7 +1,5 @@
 """What workers on Ray tell the driver, and how often Ray Data looks at them."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from pipeline.engines.base import BatchDone
@@ -73,6 +71,32 @@ def test_nothing_stays_in_the_store(tally):
     assert (tally.take(), tally.stopped()) == ([], None)
 
 
+class Clock:
+    """Time that passes by looks of given seconds, and by the rests between them."""
+
+    def __init__(self):
+        self.now, self.rests = 100.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.rests.append(seconds)
+        self.now += seconds
+
+
+def test_a_look_is_followed_by_what_is_left_of_its_time(monkeypatch):
+    from pipeline.engines import pace
+
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    rest = pace.Rest()
+    for look in (0.0, 0.0, 0.05, 0.5, 0.2, 0.15):
+        clock.now += look
+        rest.on_execution_step(None)
+    assert clock.rests == pytest.approx([0, 0.2, 0.15, 0, 0, 0.05])
+
+
 def test_ray_data_rests_after_every_look(monkeypatch):
     from pipeline.engines import pace
 
@@ -81,8 +105,8 @@ def test_ray_data_rests_after_every_look(monkeypatch):
     pace.rest(context)
     pace.rest(context)  # a second run of the process
     assert context.execution_callback_classes[of_ray_data:] == [pace.Rest]
-    rests = []
-    monkeypatch.setattr(pace, "time", SimpleNamespace(sleep=rests.append))
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
     n_looks = 0
 
     class Looks(pace.ExecutionCallback):
@@ -93,5 +117,4 @@ def test_ray_data_rests_after_every_look(monkeypatch):
     context.custom_execution_callback_classes.append(Looks)
     with ray.data.DataContext.current(context):
         assert len(ray.data.range(8).map(lambda row: row).take_all()) == 8
-    assert rests == [pace._REST_SECONDS] * n_looks
-    assert n_looks > 0
+    assert len(clock.rests) == n_looks > 0
