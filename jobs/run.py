@@ -76,6 +76,9 @@ def show_summary(summary: Summary, out: str) -> None:
     resumed = f", {summary.resumed} of an earlier run" if summary.resumed else ""
     table.add_row("images", f"{summary.images} ({summary.failed} failed{resumed})")
     table.add_row("patches", f"{summary.patches}")
+    if summary.saved:
+        saved = f"{summary.forwards}, {summary.saved:.1%} saved by an approximate search"
+        table.add_row("forwards", saved)
     if summary.device_batches:
         full = summary.full_batches / summary.device_batches
         table.add_row("device batches", f"{summary.device_batches}, {full:.1%} full")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import unknown
-from sess_kernels.scorer import PRECISIONS
+from sess_kernels.precision import PRECISIONS
 
 ENGINES = ("ray", "local")
 TOPOLOGIES = ("auto", "fused", "split")

@@ -16,7 +16,7 @@ class Summary:
     Attributes:
         images: Rows written, those of an earlier run that was resumed among them.
         failed: Rows of them with an error.
-        patches: Patches scored.
+        patches: Patches of these images.
         plan_s: Seconds to check, list and plan.
         run_s: Seconds of the engine, its start included.
         resumed: Rows that were there when this run began.
@@ -24,6 +24,7 @@ class Summary:
         batch_size: Patches of a device batch.
         device_batches: Device batches of the backbone workers.
         full_batches: Those of them without padding.
+        forwards: Patches that went through the backbone for scores or features in this run.
         was_complete: Whether everything was there and nothing was run.
     """
 
@@ -37,6 +38,7 @@ class Summary:
     batch_size: int = 0
     device_batches: int = 0
     full_batches: int = 0
+    forwards: int = 0
     was_complete: bool = False
     _told_failed: int = field(default=0, repr=False)
     _told_images: int = field(default=0, repr=False)
@@ -60,6 +62,7 @@ class Summary:
         self._told_failed += done.failed
         self.device_batches += done.device_batches
         self.full_batches += done.full_batches
+        self.forwards += done.forwards
         self.device, self.batch_size = done.device, done.batch_size
         if done.images:
             self._began = min(self._began, done.started)
@@ -70,11 +73,19 @@ class Summary:
         """Rows of this run that workers have told of, and those of them that failed."""
         return self._told_images, self._told_failed
 
+    @property
+    def saved(self) -> float:
+        """Share of the patches of this run whose forward ``search`` has saved; 0 without."""
+        if not (self.forwards and self._told_patches):
+            return 0.0
+        return max(0.0, 1 - self.forwards / self._told_patches)
+
     def to_dict(self) -> dict[str, Any]:
         """The counts, the times, and the rates since the first batch began: a worker was up."""
         counts = {k: v for k, v in asdict(self).items() if not k.startswith("_")}
         seconds = self._last - self._began if self._told_images else 0.0
         return counts | {
+            "forwards_saved": self.saved,
             "images_per_s": self._told_images / seconds if seconds else 0.0,
             "patches_per_s": self._told_patches / seconds if seconds else 0.0,
         }

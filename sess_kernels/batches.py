@@ -7,14 +7,13 @@ so the last batch is padded, never cut short.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import compress
 
 import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
 from sess_kernels.packing import Packing, Span, fixed_batches
-from sess_kernels.patches import extract
+from sess_kernels.patches import Patches
 
 _GROUP_BYTES = 256 * 2**20  # what is kept of the patches of a group
 _GROUP_BATCHES = 16  # but so many device batches at least: the last of a group is padded
@@ -87,8 +86,7 @@ class DeviceBatches:
         slots = self._size
         if keep:
             slots = self.rows(spans[-1].stop)
-            if len(self.images) < slots:
-                self.images = self.empty(slots, self._shape).zero_()
+            self.reserve(slots)
         for row, patch in enumerate(self._patches(images, spans, wanted)):
             self.images[row % slots] = patch
             yield row + 1
@@ -99,6 +97,30 @@ class DeviceBatches:
             chosen = rows[batch].to(self.images.device)
             yield chosen, self.images[chosen].contiguous(memory_format=torch.channels_last)
             self.packing.add(min(self._size, len(rows) - number * self._size), self._size)
+
+    def batch(self, patches: Sequence[Tensor], first: int, *, keep: bool = False) -> Tensor:
+        """A batch (size, 3, S, S) of at most ``size`` patches; what fills it up is anything.
+
+        Args:
+            patches: Normalised patches (3, S, S).
+            first: Row of ``images`` that the first one takes, where they are kept.
+            keep: Let them stay there; ``reserve`` must have made room.
+        """
+        place = first if keep else 0
+        for row, patch in enumerate(patches, place):
+            self.images[row] = patch
+        self.packing.add(len(patches), self._size)
+        return self.images[place : place + self._size]
+
+    def patches(self, image: Tensor, span: Span, *, keep: bool = False) -> Patches:
+        """The patches of an image, on the device, see ``Patches``."""
+        image = image.to(self._backbone.device)
+        return Patches(image, span.grids, self._window, self._backbone, keep=keep)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many patches in ``images``."""
+        if len(self.images) < rows:
+            self.images = self.empty(rows, self._shape).zero_()
 
     def max_patches(self, patch_bytes: int) -> int:
         """Patches of a group that keeps so many bytes of each."""
@@ -120,6 +142,6 @@ class DeviceBatches:
         self, images: Sequence[Tensor], spans: Sequence[Span], wanted: Sequence[Tensor] | None
     ) -> Iterator[Tensor]:
         for number, (image, span) in enumerate(zip(images, spans, strict=True)):
-            image = image.to(self._backbone.device)
-            patches = extract(image, span.grids, self._window, self._backbone)
-            yield from patches if wanted is None else compress(patches, wanted[number].tolist())
+            patches = self.patches(image, span)
+            chosen = range(len(patches)) if wanted is None else wanted[number].nonzero().flatten()
+            yield from (patches[int(index)] for index in chosen)

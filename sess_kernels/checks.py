@@ -9,9 +9,9 @@ from torch import Tensor
 from sess_kernels.backbones import Backbone, BlackBox
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import SessError, unknown
+from sess_kernels.precision import PRECISIONS
 from sess_kernels.results import PatchScores
 from sess_kernels.saliency import BaseMethod
-from sess_kernels.scorer import PRECISIONS
 from sess_kernels.windows import count
 
 
@@ -20,6 +20,8 @@ def check(
     method: BaseMethod,
     precision: str = "fp32",
     batch_size: int | None = None,
+    *,
+    search: bool = False,
 ) -> None:
     """Raise ``SessError`` if this method cannot explain this backbone, or not so.
 
@@ -41,6 +43,8 @@ def check(
                 f"{method.title} looks into the network but {backbone.name} is a black box; "
                 "use rise or a callable"
             )
+        if search:
+            raise SessError(f"{backbone.name} is a black box; a search looks into the network")
         if precision != "fp32":
             raise SessError(f"{backbone.name} is a black box; its precision is its own, use fp32")
     method.check(backbone)

@@ -32,6 +32,9 @@ class SESSConfig:
             ``relative``, the score divided by the largest one of the image, as the published
             program does; ``none``.
         fusion: ``mean`` of the patches above theta, equation (2), or their ``max``.
+        search: Approximate: score few of the patches, those that a search finds promising, where
+            the pre-filter drops most of them.
+        search_recall: Share of the patches to keep that the search aims to find.
 
     Raises:
         ConfigError: One message for all values that are out of range.
@@ -52,6 +55,8 @@ class SESSConfig:
     normalize: bool = True
     channel_weights: str = "score"
     fusion: str = "mean"
+    search: bool = False
+    search_recall: float = 0.95
 
     def __post_init__(self) -> None:
         faults = self.faults()
@@ -74,11 +79,27 @@ class SESSConfig:
             )
         if not (_is_number(self.theta) and self.theta >= 0):
             found.append(f"theta must be a finite number of at least 0 but got {self.theta!r}")
+        found += self._search_faults()
         chosen: list[tuple[str, Any, tuple[str, ...]]] = [("fusion", self.fusion, FUSIONS)]
         chosen += [("channel_weights", self.channel_weights, CHANNEL_WEIGHTS)]
         return found + [
             unknown(what, str(got), known) for what, got, known in chosen if got not in known
         ]
+
+    def _search_faults(self) -> list[str]:
+        recall, found = self.search_recall, []
+        if not (_is_number(recall) and 0 < recall < 1):
+            found.append(
+                f"search_recall must be in (0, 1) but got {recall!r}; 1 would be no search"
+            )
+        if self.search not in (True, False):
+            found.append(f"search must be true or false but got {self.search!r}")
+        elif self.search and self.pre_filter_ratio == 0:
+            found.append(
+                "search looks for the patches that the pre-filter keeps, but pre_filter_ratio 0 "
+                "keeps all; give one, 0.9 say, or no search"
+            )
+        return found
 
     def _size_faults(self) -> list[str]:
         found, window = [], self.window_size

@@ -11,11 +11,20 @@ from torch import Tensor
 from sess_kernels.backbones import Backbone
 from sess_kernels.checks import check_finite
 from sess_kernels.config import SESSConfig
-from sess_kernels.fuse import SMALL, channel_weights, fuse, min_max, rescale, windows_of
+from sess_kernels.fuse import (
+    SMALL,
+    PatchMaps,
+    channel_weights,
+    fuse,
+    min_max,
+    rescale,
+)
 from sess_kernels.packing import Span, fixed_batches
 from sess_kernels.results import ClassSaliency, PatchSaliency, PatchScores, patches_of
 from sess_kernels.saliency import BaseMethod, Query
 from sess_kernels.smooth import smooth
+from sess_kernels.triton import available
+from sess_kernels.windows import windows_of
 
 _MAPS_BYTES = 256 * 2**20  # of the maps of patches that are made together
 _SMALL_MAPS = 32  # normalised together at least, where they are no larger than CAMs
@@ -45,7 +54,7 @@ def jobs_of(
     span: Span,
     scores: PatchScores,
     kept: Sequence[Tensor],
-    wanted: Tensor | None = None,
+    rows: Tensor,
     maps: Tensor | None = None,
 ) -> list[Job]:
     """The maps to make of one image.
@@ -54,15 +63,24 @@ def jobs_of(
         span: The image.
         scores: Its classes and their scores.
         kept: The patches that the pre-filter left for each class.
-        wanted: ``bool (N,)`` which patches of the image are in the group; all if not given.
+        rows: ``int64 (N,)`` where each patch of the image lies among those of the group.
         maps: (P, h, w) maps of the patches of the group for the first class of their image.
     """
     found: list[Job] = []
     for index, row, left in zip(scores.classes, scores.scores, kept, strict=True):
-        rows = span.first + (left if wanted is None else (wanted.cumsum(0) - 1)[left])
         done = maps[span.first : span.stop] if maps is not None and not found else None
-        found.append(Job(span, index, row, left, rows, done))
+        found.append(Job(span, index, row, left, rows[left], done))
     return found
+
+
+def in_one_launch(device: torch.device) -> bool:
+    """Whether the maps on a device are fused together: on CUDA, unless the kernel fails there.
+
+    Example:
+        >>> in_one_launch(torch.device("cpu"))
+        False
+    """
+    return device.type == "cuda" and available(device)
 
 
 class Explainer:
@@ -99,8 +117,10 @@ class Explainer:
         """
         found = []
         for some in self._together([job for of_image in jobs for job in of_image]):
-            for job, maps in zip(some, self._maps(some, images, features), strict=True):
-                found.append(self._fuse(job, maps, keep_patches))
+            maps = self._maps(some, images, features)
+            weighted = [self._weighted(*pair) for pair in zip(some, maps, strict=True)]
+            for job, one, map_ in zip(some, weighted, self._fused(weighted), strict=True):
+                found.append(self._found(job, one, map_, keep_patches))
         rest = iter(found)
         return [[next(rest) for _ in of_image] for of_image in jobs]
 
@@ -139,20 +159,36 @@ class Explainer:
             maps[rows] = min_max(maps[rows], self._window)
         return maps
 
-    def _fuse(self, job: Job, maps: Tensor, keep_patches: bool) -> ClassSaliency:
-        span, config = job.span, self._config
-        found = job.scores[job.kept]
-        windows = windows_of(span.grids)
+    def _weighted(self, job: Job, maps: Tensor) -> PatchMaps:
+        windows = windows_of(job.span.grids)
         chosen = [windows[i] for i in job.kept.tolist()]
-        fused = fuse(maps, channel_weights(found, config), chosen, span.size, config)
-        if config.normalize:
-            fused = rescale(fused)
-        if config.smooth:
-            fused = smooth(fused)
+        weights = channel_weights(job.scores[job.kept], self._config)
+        return PatchMaps(maps, weights, chosen, job.span.size)
+
+    def _fused(self, weighted: Sequence[PatchMaps]) -> Iterator[Tensor]:
+        """The fused map of each: on CUDA all in one launch, elsewhere one after another."""
+        if not in_one_launch(weighted[0].maps.device):
+            for one in weighted:
+                yield fuse(*one, self._config)
+            return
+        from sess_kernels.triton.fusion import fuse_all
+
+        fused = fuse_all(weighted, self._config)[::-1]
+        while fused:
+            yield fused.pop()  # its memory is free as soon as it is normalised
+
+    def _found(
+        self, job: Job, weighted: PatchMaps, map_: Tensor, keep_patches: bool
+    ) -> ClassSaliency:
+        if self._config.normalize:
+            map_ = rescale(map_)
+        if self._config.smooth:
+            map_ = smooth(map_)
         patches: tuple[PatchSaliency, ...] = ()
         if keep_patches:
-            patches = patches_of(span, chosen, self._window, found, maps)
-        return ClassSaliency(job.class_index, self._score(job), len(job.kept), fused, patches)
+            scores = job.scores[job.kept]
+            patches = patches_of(job.span, weighted.windows, self._window, scores, weighted.maps)
+        return ClassSaliency(job.class_index, self._score(job), len(job.kept), map_, patches)
 
     def _score(self, job: Job) -> float:
         first_scale = job.scores[: len(job.span.grids[0])]

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sess_kernels.calibration import samples
 from sess_kernels.config import SESSConfig
-from sess_kernels.interpolation import resize_matrix, taps
-from sess_kernels.windows import Grid
+from sess_kernels.interpolation import resize_matrix
+from sess_kernels.windows import Window
 
 SMALL = 64
 """Largest side of a small map in pixels; CAMs are smaller."""
@@ -30,12 +31,13 @@ SMALL = 64
 _ROUNDING = 1e-6  # of the values: differences below are those of float32 arithmetic
 
 
-class Window(NamedTuple):
-    """One window: its scale's grid and its place there in pixels of the scaled image."""
+class PatchMaps(NamedTuple):
+    """What becomes the map of one image and class: the first arguments of ``fuse``."""
 
-    grid: Grid
-    top: int
-    left: int
+    maps: Tensor
+    weights: Tensor
+    windows: Sequence[Window]
+    size: tuple[int, int]
 
 
 class _Footprint(NamedTuple):
@@ -44,16 +46,6 @@ class _Footprint(NamedTuple):
     start: int
     stop: int
     matrix: Tensor  # (stop - start, map size)
-
-
-def windows_of(grids: Sequence[Grid]) -> list[Window]:
-    """Every window of the grids, in the order of the patches.
-
-    Example:
-        >>> windows_of([Grid(224, 300, (0,), (0, 76))])[1].left
-        76
-    """
-    return [Window(grid, top, left) for grid in grids for top in grid.tops for left in grid.lefts]
 
 
 @lru_cache(maxsize=256)
@@ -99,21 +91,13 @@ def min_max(maps: Tensor, window: int) -> Tensor:
 def _footprint(
     source: int, scaled: int, first: int, window: int, map_size: int, device: torch.device
 ) -> _Footprint:
-    """The product of both interpolations, from its at most four samples a row."""
-    below, above, share = taps(scaled, source)
-    low, high, part = taps(map_size, window)
-    touched = ((above >= first) & (below < first + window)).nonzero()[0]
-    if not len(touched):  # a source of a few pixels samples so sparsely that it misses the window
-        return _Footprint(0, 0, torch.zeros(0, map_size, device=device))
-    start, stop = int(touched[0]), int(touched[-1]) + 1
-    matrix = np.zeros((stop - start, map_size))
-    for pixel, weight in ((below, 1 - share), (above, share)):
-        place = pixel[start:stop] - first
-        rows = ((place >= 0) & (place < window)).nonzero()[0]  # outside, the canvas is zero
-        at, by = place[rows], weight[start:stop][rows]
-        matrix[rows, low[at]] += by * (1 - part[at])
-        matrix[rows, high[at]] += by * part[at]
-    return _Footprint(start, stop, torch.tensor(matrix, dtype=torch.float32, device=device))
+    """The samples of one axis as a matrix."""
+    found = samples(source, scaled, first, window, map_size)
+    rows = np.arange(found.stop - found.start)
+    matrix = np.zeros((len(rows), map_size), np.float32)
+    for indices, weights in zip(found.indices, found.weights, strict=True):
+        matrix[rows, indices] += weights
+    return _Footprint(found.start, found.stop, torch.from_numpy(matrix).to(device))
 
 
 _footprint_of_small = lru_cache(maxsize=256)(_footprint)  # more than the windows of one image

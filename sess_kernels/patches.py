@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
 from sess_kernels.interpolation import columns_first, enlarge
-from sess_kernels.windows import Grid
+from sess_kernels.windows import Grid, windows_of
 
 
 def resize(image: Tensor, height: int, width: int, interpolation: str = "bilinear") -> Tensor:
@@ -29,48 +29,88 @@ def resize(image: Tensor, height: int, width: int, interpolation: str = "bilinea
     )
 
 
-def extract(
-    image: Tensor, grids: Sequence[Grid], window: int, backbone: Backbone
-) -> Iterator[Tensor]:
-    """Yield the patches of one image, scale by scale and row by row.
+class Scales:
+    """One image at the scales that are asked for, normalised.
+
+    Args:
+        image: ``uint8`` or float (3, H, W) with values 0 to 255.
+        backbone: Gives the normalisation and the interpolation.
+
+    Example:
+        >>> from sess_kernels import load_backbone
+        >>> from sess_kernels.windows import Grid
+        >>> scales = Scales(torch.zeros(3, 300, 451), load_backbone("lite0"))
+        >>> scales.at(Grid(224, 336, (0,), (0, 112))).shape
+        torch.Size([1, 3, 224, 336])
+    """
+
+    def __init__(self, image: Tensor, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._on_cpu = image.device.type == "cpu"
+        normalized = backbone.normalize(image)[None]
+        self._image = normalized.contiguous(memory_format=torch.channels_last)
+
+    def at(self, grid: Grid) -> Tensor:
+        """The image (1, 3, height, width) at the scale of a grid."""
+        how, size = self._backbone.preprocessing.interpolation, (grid.height, grid.width)
+        if self._on_cpu and how == "bilinear" and _enlarges(self._image, *size):
+            self._image = columns_first(self._image)  # the second time it is so already
+            return enlarge(self._image, *size)
+        scaled = resize(self._image, *size, how)
+        return _within_pixel_range(scaled, self._backbone) if how == "bicubic" else scaled
+
+
+class Patches:
+    """The patches of one image, scale by scale and row by row, each cut when it is asked for.
+
+    A scaled image stays until another scale is asked for, or for good.
 
     Args:
         image: ``uint8`` or float (3, H, W) with values 0 to 255.
         grids: Its windows, from ``windows.grids``.
         window: Side of the windows in pixels.
         backbone: Gives the normalisation, the interpolation and the input size.
-
-    Yields:
-        One normalised patch (3, S, S) each, S the input size of the backbone.
+        keep: Let every scaled image stay, for patches in any order.
 
     Example:
         >>> from sess_kernels import SESSConfig, load_backbone
         >>> from sess_kernels.windows import grids
         >>> image = torch.zeros(3, 300, 451, dtype=torch.uint8)
         >>> windows = grids(300, 451, SESSConfig(scales=2))
-        >>> patches = list(extract(image, windows, 224, load_backbone("lite0")))
-        >>> len(patches), tuple(patches[0].shape)
+        >>> patches = Patches(image, windows, 224, load_backbone("lite0"))
+        >>> len(patches), tuple(patches[5].shape)
         (6, (3, 224, 224))
     """
-    for grid, scaled in zip(grids, _scaled(image, grids, backbone), strict=True):
-        for top in grid.tops:
-            for left in grid.lefts:
-                patch = scaled[:, :, top : top + window, left : left + window]
-                yield resize(patch, backbone.input_size, backbone.input_size)[0]
 
+    def __init__(
+        self,
+        image: Tensor,
+        grids: Sequence[Grid],
+        window: int,
+        backbone: Backbone,
+        *,
+        keep: bool = False,
+    ) -> None:
+        self._windows = windows_of(grids)
+        self._window, self._side = window, backbone.input_size
+        self._scales, self._keep = Scales(image, backbone), keep
+        self._scaled: dict[Grid, Tensor] = {}
 
-def _scaled(image: Tensor, grids: Sequence[Grid], backbone: Backbone) -> Iterator[Tensor]:
-    """The normalised image (1, 3, height, width) at every scale."""
-    how = backbone.preprocessing.interpolation
-    on_cpu = image.device.type == "cpu"
-    image = backbone.normalize(image)[None].contiguous(memory_format=torch.channels_last)
-    for grid in grids:
-        if on_cpu and how == "bilinear" and _enlarges(image, grid.height, grid.width):
-            image = columns_first(image)  # from the second scale on it is so already
-            yield enlarge(image, grid.height, grid.width)
-        else:
-            scaled = resize(image, grid.height, grid.width, how)
-            yield _within_pixel_range(scaled, backbone) if how == "bicubic" else scaled
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Tensor:
+        """The normalised patch (3, S, S), S the input size of the backbone."""
+        grid, top, left = self._windows[index]
+        if grid not in self._scaled:
+            if not self._keep:
+                self._scaled.clear()
+            self._scaled[grid] = self._scales.at(grid)
+        patch = self._scaled[grid][:, :, top : top + self._window, left : left + self._window]
+        return resize(patch, self._side, self._side)[0]
 
 
 def _enlarges(image: Tensor, height: int, width: int) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from sess_kernels.fuse import Window
 from sess_kernels.packing import Span
+from sess_kernels.windows import Window
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Scored(NamedTuple):
         classes: The classes of each image.
         maps: (P, h, w) map of each patch for the first class of its image, if the method gave it
             with the scores.
+        rows: ``int64 (P,)`` where each patch lies in ``images`` and ``features``; in order if not
+            given.
     """
 
     images: Tensor
@@ -43,6 +46,13 @@ class Scored(NamedTuple):
     scores: Tensor
     classes: list[Sequence[int]]
     maps: Tensor | None
+    rows: Tensor | None = None
+
+    def rows_of(self, span: Span) -> Tensor:
+        """Where the patches (N,) of an image lie in ``images`` and ``features``."""
+        if self.rows is None:
+            return torch.arange(span.first, span.stop)
+        return self.rows[span.first : span.stop]
 
     def by_image(self, spans: Sequence[Span]) -> list[PatchScores]:
         """The scores of the classes of each image."""

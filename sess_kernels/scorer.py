@@ -1,10 +1,4 @@
-"""Scores of patches: device batches of one fixed size through the network.
-
-In reduced precision the order of the scores changes, and with it the patches that the pre-filter
-keeps. ``fast`` therefore scores everything in bfloat16 and repeats in float32 what may be kept:
-the best patches of each class and a margin behind them. As long as the margin holds every patch
-that the order has lost, the result is bit-equal to float32's.
-"""
+"""Scores of patches: device batches of one fixed size through the network."""
 
 from __future__ import annotations
 
@@ -20,16 +14,10 @@ from sess_kernels.backbones.base import Backbone
 from sess_kernels.batches import DeviceBatches
 from sess_kernels.config import SESSConfig
 from sess_kernels.packing import Packing, Span, groups
-from sess_kernels.prefilter import pre_filter, top_classes
+from sess_kernels.precision import PRECISIONS, hopeful, pays
+from sess_kernels.prefilter import top_classes
 from sess_kernels.results import Scored
 from sess_kernels.saliency.base import BaseMethod, GradientMethod, ImageMethod
-
-PRECISIONS = {"fp32": None, "fast": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precisions by name, and the type that patches are scored in where it is not float32."""
-
-MARGIN = 0.04  # of all patches of an image: those behind the kept ones that float32 scores too
-MAX_REPEATED = 0.35  # share of the patches; above it scoring twice saves too little
-_ROUNDING = 1e-9
 
 
 class PatchScorer:
@@ -53,7 +41,7 @@ class PatchScorer:
     ) -> None:
         assert config.window_size is not None
         self.backbone, self.config, self.batch_size = backbone, config, batch_size
-        self._fast = precision == "fast" and _pays(config)
+        self._fast = precision == "fast" and pays(config)
         self._images_needed, self._features_needed = method.needs_images, method.needs_features
         keeps_all = not config.pre_filter_ratio and precision in ("fp32", "fast")
         self._method = method if keeps_all and _in_one_pass(method) else None
@@ -95,7 +83,7 @@ class PatchScorer:
             for span, chosen in zip(spans, given, strict=True)
         ]
         if self._fast:
-            self._score_again(self._hopeful(spans, classes, rough), scores, keep)
+            self._score_again(hopeful(rough, spans, classes, self.config), scores, keep)
         return Scored(*self._kept(len(scores) if keep else 0), scores, classes, maps)
 
     def load(
@@ -134,12 +122,7 @@ class PatchScorer:
             wanted: How many patches of each image are run; all of them if not given.
             keep: As in a call.
         """
-        values = self.backbone.n_classes
-        if self._fast or (keep and self._images_needed):
-            values += math.prod(self.fixed_batch.shape[1:])
-        if keep and self._features_needed:
-            values += math.prod(self.backbone.feature_shape)
-        most = self._batches.max_patches(4 * values)
+        most = self._batches.max_patches(4 * self._values(keep))
         return groups(images, self.config, self.backbone.input_size, most, wanted)
 
     @property
@@ -156,6 +139,15 @@ class PatchScorer:
         """As many bare forwards of the fixed batch, what a benchmark compares with."""
         for _ in range(n_batches):
             self.backbone(self.fixed_batch)
+
+    def _values(self, keep: bool) -> int:
+        """How many numbers of each patch stay."""
+        values = self.backbone.n_classes
+        if self._fast or (keep and self._images_needed):
+            values += math.prod(self.fixed_batch.shape[1:])
+        if keep and self._features_needed:
+            values += math.prod(self.backbone.feature_shape)
+        return values
 
     def _kept(self, total: int) -> tuple[Tensor, Tensor]:
         images = self._batches.images[: total * self._images_needed]
@@ -204,40 +196,31 @@ class PatchScorer:
         total = len(wanted)
         return torch.cat(scores)[:total].cpu(), torch.cat(maps)[:total]
 
-    def _score_again(self, rows: Tensor, scores: Tensor, keep: bool) -> None:
-        """Features and scores of some patches in float32, in full device batches."""
+    def _score_again(
+        self, patches: Tensor, scores: Tensor, keep: bool, rows: Tensor | None = None
+    ) -> None:
+        """Features and scores of some patches in float32, in full device batches.
+
+        Args:
+            patches: ``int64 (n,)`` the patches.
+            scores: (P, classes) where their scores go.
+            keep: Keep the features.
+            rows: ``int64 (P,)`` where patches lie in the buffers; in order if not given.
+        """
         found = []
-        for chosen, batch in self._batches.again(rows):
+        for chosen, batch in self._batches.again(patches if rows is None else rows[patches]):
             features, logits = self.backbone(batch)
             if keep and self._features_needed:
                 self._features[chosen] = features
             found.append(self.backbone.scores(logits))
         if found:
-            scores[rows] = torch.cat(found)[: len(rows)].cpu()
-
-    def _hopeful(
-        self, spans: Sequence[Span], classes: Sequence[Sequence[int]], rough: Tensor
-    ) -> Tensor:
-        """Patches that the pre-filter may keep for some class, apart from those of scale one."""
-        hopeful = torch.zeros(len(rough), dtype=torch.bool)
-        for span, indices in zip(spans, classes, strict=True):
-            margin = math.ceil(MARGIN * (span.stop - span.first))
-            for index in indices:
-                found = pre_filter(rough[span.first : span.stop, index], self.config, margin)
-                hopeful[span.first + found] = True
-        for span in spans:
-            hopeful[span.first_scale] = False
-        return hopeful.nonzero().flatten()
+            scores[patches] = torch.cat(found)[: len(patches)].cpu()
 
     def _reserve(self, n_patches: int) -> None:
         """Memory, kept between calls: fresh pages cost more than writing them."""
         rows = self._batches.rows(n_patches)
         if len(self._features) < rows:
             self._features = self._batches.empty(rows, self.backbone.feature_shape)
-
-
-def _pays(config: SESSConfig) -> bool:
-    return 1 - config.pre_filter_ratio + MARGIN <= MAX_REPEATED + _ROUNDING
 
 
 def _in_one_pass(method: BaseMethod) -> TypeGuard[GradientMethod]:

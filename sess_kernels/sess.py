@@ -20,6 +20,7 @@ from sess_kernels.prefilter import any_of, kept_of
 from sess_kernels.results import ClassSaliency, PatchScores, Scored
 from sess_kernels.saliency import BaseMethod, Explain, base_method
 from sess_kernels.scorer import PatchScorer
+from sess_kernels.searching import SearchScorer
 
 _Classes = Sequence[Sequence[int] | None]
 _DEFAULT_BATCH = {"cpu": 4, "cuda": 128}
@@ -69,15 +70,14 @@ class SESS:
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.method = base_method(method, method_options)
-        check(self.backbone, self.method, precision, batch_size)
+        self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
+        check(self.backbone, self.method, precision, batch_size, search=self.config.search)
         if self.backbone.device.type == "cpu":
             keep_freed_memory()
-        self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
         default = self.backbone.batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
         self.batch_size = batch_size or default
-        self.score = PatchScorer(
-            self.backbone, self.config, self.batch_size, self.method, precision
-        )
+        scorer = SearchScorer if self.config.search else PatchScorer
+        self.score = scorer(self.backbone, self.config, self.batch_size, self.method, precision)
         self._explainer = Explainer(self.backbone, self.method, self.config, self.batch_size)
 
     @property
@@ -116,10 +116,10 @@ class SESS:
         tensors = self._tensors(images, class_indices)
         found: list[list[ClassSaliency]] = []
         for spans, scored in self._scored(tensors, class_indices, top_k, keep=True):
-            jobs = [
-                jobs_of(span, one, kept_of(one.scores, self.config), maps=scored.maps)
-                for span, one in zip(spans, scored.by_image(spans), strict=True)
-            ]
+            scores = scored.by_image(spans)
+            kept = [kept_of(one.scores, self.config) for one in scores]
+            parts = zip(spans, scores, kept, map(scored.rows_of, spans), strict=True)
+            jobs = [jobs_of(*part, maps=scored.maps) for part in parts]
             found += self._explainer(jobs, scored.images, scored.features, keep_patches)
         return found
 
@@ -191,7 +191,9 @@ class SESS:
         for spans in self.score.groups(tensors, [int(chosen.sum()) for chosen in wanted]):
             group = slice(len(found), len(found) + len(spans))
             loaded = self.score.load(tensors[group], spans, wanted[group])
-            parts = zip(spans, scores[group], kept[group], wanted[group], strict=True)
+            found_in = zip(spans, wanted[group], strict=True)
+            rows = (span.first - 1 + one.cumsum(0) for span, one in found_in)
+            parts = zip(spans, scores[group], kept[group], rows, strict=True)
             jobs = [jobs_of(*part) for part in parts]
             found += self._explainer(jobs, *loaded, keep_patches)
         return found

@@ -7,8 +7,10 @@ from the top-left; windows at the far borders are pulled back inside so that eve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +38,24 @@ class Grid:
 
     def __len__(self) -> int:
         return len(self.tops) * len(self.lefts)
+
+
+class Window(NamedTuple):
+    """One window: its scale's grid and its place there in pixels of the scaled image."""
+
+    grid: Grid
+    top: int
+    left: int
+
+
+def windows_of(grids: Sequence[Grid]) -> list[Window]:
+    """Every window of the grids, in the order of the patches.
+
+    Example:
+        >>> windows_of([Grid(224, 300, (0,), (0, 76))])[1].left
+        76
+    """
+    return [Window(grid, top, left) for grid in grids for top in grid.tops for left in grid.lefts]
 
 
 def scaled_size(height: int, width: int, shorter: int) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from jobs.benchmarks.measure import Row, Setting
 from sess_kernels import SESSConfig
-from sess_kernels.fuse import fuse, min_max, windows_of
-from sess_kernels.windows import grids
+from sess_kernels.fuse import fuse, min_max
+from sess_kernels.windows import grids, windows_of
 
 _SIZE = (1500, 2000)
 _SCALES = 12

@@ -77,13 +77,15 @@ class BatchDone:
     Attributes:
         images: Rows of the batch.
         failed: Rows of them with an error.
-        patches: Patches scored.
+        patches: Patches of the images.
         device: Kind of device it ran on.
         batch_size: Patches of its device batches.
         started: Time the worker began, seconds since the epoch.
         finished: Time it ended.
         device_batches: Device batches that it ran.
         full_batches: Those of them without padding.
+        forwards: Patches that went through the backbone for scores or features: fewer than there
+            are with ``search``, more where some went twice.
     """
 
     images: int
@@ -95,6 +97,7 @@ class BatchDone:
     finished: float
     device_batches: int = 0
     full_batches: int = 0
+    forwards: int = 0
 
 
 class Watch(Protocol):
@@ -123,7 +126,7 @@ class Counted:
 
     def __init__(self, stage: PreFilterWorker | SaliencyWorker) -> None:
         self.stage = stage
-        self._seen = (0, 0)
+        self._seen = (0, 0, 0)
 
     def done(self, results: pa.Table, started: float) -> BatchDone:
         """The counts of a batch that began at ``started`` and gave ``results``."""
@@ -133,11 +136,11 @@ class Counted:
             failed = pc.sum(pc.equal(results["status"], FAILED)).as_py() or 0
             patches = pc.sum(results["n_patches"]).as_py() or 0
         kernel = self.stage.sess
-        seen = (kernel.packing.batches, kernel.packing.full)
-        batches, full = (now - before for now, before in zip(seen, self._seen, strict=True))
+        seen = (kernel.packing.batches, kernel.packing.full, kernel.packing.patches)
+        done = (now - before for now, before in zip(seen, self._seen, strict=True))
         self._seen = seen
         placed = (kernel.backbone.device.type, kernel.batch_size)
-        return BatchDone(images, failed, patches, *placed, started, time.time(), batches, full)
+        return BatchDone(images, failed, patches, *placed, started, time.time(), *done)
 
 
 class Line:

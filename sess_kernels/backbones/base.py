@@ -133,9 +133,18 @@ class Backbone(nn.Module):
         assert self.pooled_weight is not None
         if self.groups is None:
             return self.pooled_weight[class_index]
-        logits = self.head(features)
-        inside = logits.masked_fill(self.groups[class_index] == 0, -torch.inf)
-        return torch.mm(inside.softmax(dim=1) - logits.softmax(dim=1), self.pooled_weight)
+        gradient = self.log_score_gradient(self.head(features), class_index)
+        return torch.mm(gradient, self.pooled_weight)
+
+    def log_score_gradient(self, logits: Tensor, class_index: Tensor) -> Tensor:
+        """Gradient (N, outputs) of the logarithm of the class's score by the logits."""
+        if self.groups is None:
+            outputs = torch.arange(logits.shape[1], device=logits.device)
+            inside = (outputs == class_index[:, None]).to(logits.dtype)
+        else:
+            others = self.groups[class_index] == 0
+            inside = logits.masked_fill(others, -torch.inf).softmax(dim=1)
+        return inside - logits.softmax(dim=1)
 
     def group_classes(self, groups: Mapping[str, Sequence[int]]) -> Backbone:
         """Make each group of outputs one class: scores add up, the target is the log of the sum.

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sess_kernels import SESSConfig
-from sess_kernels.fuse import fuse, min_max, rescale, windows_of
+from sess_kernels.fuse import fuse, min_max, rescale
 from sess_kernels.interpolation import resize_matrix
-from sess_kernels.windows import grids
+from sess_kernels.windows import grids, windows_of
 
 
 def _literal(maps, weights, windows, size, window, theta):

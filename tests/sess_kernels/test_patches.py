@@ -4,9 +4,8 @@ from torchvision.transforms import InterpolationMode, Resize
 
 from sess_kernels import Backbone, SESSConfig
 from sess_kernels.backbones import Preprocessing
-from sess_kernels.fuse import windows_of
-from sess_kernels.patches import extract
-from sess_kernels.windows import grids
+from sess_kernels.patches import Patches
+from sess_kernels.windows import grids, windows_of
 
 
 class _Tiny(torch.nn.Module):
@@ -31,7 +30,7 @@ def test_patches_equal_torchvision_resize_and_crop(draw, interpolation, size):
     config = SESSConfig(scales=3).for_input(32)
     image = torch.tensor(draw(*size)).permute(2, 0, 1)
     windows = windows_of(grids(*size, config, 32))
-    patches = list(extract(image, grids(*size, config, 32), 32, backbone))
+    patches = list(Patches(image, grids(*size, config, 32), 32, backbone))
     assert len(patches) == len(windows)
     mean = torch.tensor(backbone.preprocessing.mean).view(3, 1, 1)
     std = torch.tensor(backbone.preprocessing.std).view(3, 1, 1)
@@ -47,6 +46,6 @@ def test_a_window_of_another_size_is_resized_to_the_input(draw):
     backbone = _backbone("bilinear")
     config = SESSConfig(scales=1, window_size=48).for_input(32)
     image = torch.tensor(draw(48, 48)).permute(2, 0, 1)
-    [patch] = extract(image, grids(48, 48, config, 32), 48, backbone)
+    [patch] = Patches(image, grids(48, 48, config, 32), 48, backbone)
     expected = Resize(32, antialias=True)(backbone.normalize(image))
     torch.testing.assert_close(patch, expected, rtol=0, atol=1e-5)

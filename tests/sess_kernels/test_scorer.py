@@ -10,9 +10,10 @@ from torch import nn
 
 from sess_kernels import SESS, Backbone, BlackBox, Preprocessing, SESSConfig, SessError
 from sess_kernels.packing import groups
+from sess_kernels.precision import MARGIN
 from sess_kernels.saliency import base_method
 from sess_kernels.saliency.gradcam import GradCAM
-from sess_kernels.scorer import MARGIN, PatchScorer
+from sess_kernels.scorer import PatchScorer
 
 
 def _windows(found):

@@ -1,0 +1,33 @@
+"""Copies from a device that the CPU does not wait for until it needs them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Fetched:
+    """A tensor on its way to the CPU.
+
+    On CUDA the copy to pinned memory follows the work that was launched before it, and waiting for
+    it does not wait for what is launched after it.
+
+    Example:
+        >>> Fetched(torch.ones(2)).get()
+        tensor([1., 1.])
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._there: torch.cuda.Event | None = None
+        self._tensor = tensor
+        if tensor.is_cuda:
+            self._tensor = torch.empty_like(tensor, device="cpu", pin_memory=True)
+            self._tensor.copy_(tensor, non_blocking=True)
+            self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._there.record(torch.cuda.current_stream(tensor.device))
+
+    def get(self) -> Tensor:
+        """The tensor on the CPU, once it is there."""
+        if self._there is not None:
+            self._there.synchronize()
+        return self._tensor
