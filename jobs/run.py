@@ -69,6 +69,14 @@ def report(summary: Summary, out: str, *, quiet: bool = False, json: bool = Fals
     return 1 if summary.failed else 0
 
 
+def _halved(summary: Summary) -> str:
+    small = summary.smallest_batch
+    return (
+        f"device memory was short: batches of {small} in place of {summary.batch_size}, and maps "
+        f"made so differ in their last bits; give --batch-size {small} to have all alike"
+    )
+
+
 def show_summary(summary: Summary, out: str) -> None:
     """Print the table at the end of a run, and the first of the rows that failed."""
     values = summary.to_dict()
@@ -82,6 +90,8 @@ def show_summary(summary: Summary, out: str) -> None:
     if summary.device_batches:
         full = summary.full_batches / summary.device_batches
         table.add_row("device batches", f"{summary.device_batches}, {full:.1%} full")
+    if summary.smallest_batch < summary.batch_size:
+        table.add_row("memory", _halved(summary))
     if summary.was_complete:
         table.add_row("run", "complete already; nothing was done")
     else:

@@ -22,6 +22,7 @@ class Summary:
         resumed: Rows that were there when this run began.
         device: Kind of device the backbone workers ran on.
         batch_size: Patches of a device batch.
+        smallest_batch: The same of the worker that had the least memory.
         device_batches: Device batches of the backbone workers.
         full_batches: Those of them without padding.
         forwards: Patches that went through the backbone for scores or features in this run.
@@ -36,6 +37,7 @@ class Summary:
     resumed: int = 0
     device: str = ""
     batch_size: int = 0
+    smallest_batch: int = 0
     device_batches: int = 0
     full_batches: int = 0
     forwards: int = 0
@@ -63,7 +65,9 @@ class Summary:
         self.device_batches += done.device_batches
         self.full_batches += done.full_batches
         self.forwards += done.forwards
-        self.device, self.batch_size = done.device, done.batch_size
+        self.device = done.device
+        self.batch_size = max(self.batch_size, done.batch_size)
+        self.smallest_batch = min(self.smallest_batch or done.batch_size, done.batch_size)
         if done.images:
             self._began = min(self._began, done.started)
         self._last = max(self._last, done.finished)

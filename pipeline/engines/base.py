@@ -126,7 +126,8 @@ class Counted:
 
     def __init__(self, stage: PreFilterWorker | SaliencyWorker) -> None:
         self.stage = stage
-        self._seen = (0, 0, 0)
+        self._seen: tuple[int, ...] = (0, 0, 0)
+        self._kernel = stage.sess
 
     def done(self, results: pa.Table, started: float) -> BatchDone:
         """The counts of a batch that began at ``started`` and gave ``results``."""
@@ -136,6 +137,8 @@ class Counted:
             failed = pc.sum(pc.equal(results["status"], FAILED)).as_py() or 0
             patches = pc.sum(results["n_patches"]).as_py() or 0
         kernel = self.stage.sess
+        if kernel is not self._kernel:  # another device batch, counted anew
+            self._kernel, self._seen = kernel, (0, 0, 0)
         seen = (kernel.packing.batches, kernel.packing.full, kernel.packing.patches)
         done = (now - before for now, before in zip(seen, self._seen, strict=True))
         self._seen = seen

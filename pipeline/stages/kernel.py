@@ -6,6 +6,7 @@ import gc
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Self, TypeVar
 
 import numpy as np
@@ -55,13 +56,65 @@ class KernelStage(ABC):
         torch.set_num_threads(config.threads)
         self.config = config
         self.sess = kernel(backbone, config)
-        with torch.no_grad():
-            self.sess.score.floor(1)
+        while True:
+            try:
+                with torch.no_grad():
+                    self.sess.score.floor(1)
+                break
+            except torch.OutOfMemoryError:
+                if not self._halve():
+                    raise
 
     @classmethod
     def load(cls, backbone: BackboneSpec, config: RunConfig, device: str) -> Self:
         """The stage with a backbone that is loaded here."""
         return cls(backbone.load(device), config)
+
+    def each(
+        self, call: Callable[[Sequence[int]], Sequence[T]], items: Sequence[int]
+    ) -> list[T | Exception]:
+        """What ``each`` gives; items for which the device lacks memory get half the device batch.
+
+        And half of that again. Where it helps it stays so for what follows; bits differ from there.
+        """
+        size, found = self.sess.batch_size, each(call, items)
+        for place, item in enumerate(items):
+            fault = found[place]
+            if isinstance(fault, torch.OutOfMemoryError) and self.sess.batch_size < size:
+                fault = found[place] = each(call, [item])[0]  # an earlier one has halved it
+            if isinstance(fault, torch.OutOfMemoryError):
+                found[place] = self._with_less(call, item, fault)
+        return found
+
+    def _with_less(
+        self, call: Callable[[Sequence[int]], Sequence[T]], item: int, fault: Exception
+    ) -> T | Exception:
+        size, found = self.sess.batch_size, fault
+        while self._halve():
+            try:
+                return call([item])[0]
+            except torch.OutOfMemoryError as error:
+                found = error.with_traceback(None)
+            except Exception as error:
+                found = error
+                break
+        self._resize(size)  # it was not the batch
+        return found
+
+    def _halve(self) -> bool:
+        """Take half the device batch, if there is one and the classifier takes another number."""
+        size = self.sess.batch_size
+        if size == 1 or self.sess.backbone.batch_size:
+            return False
+        self._resize(size // 2)
+        return True
+
+    def _resize(self, batch_size: int) -> None:
+        backbone = self.sess.backbone
+        if batch_size != self.sess.batch_size:
+            del self.sess  # and the memory of its buffers
+            _free()
+            self.sess = kernel(backbone, replace(self.config, batch_size=batch_size))
 
     @abstractmethod
     def __call__(self, rows: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.records import DECODED_SCHEMA, SCORED_SCHEMA
-from pipeline.stages.kernel import KernelStage, each, good_rows, pixels_of
+from pipeline.stages.kernel import KernelStage, good_rows, pixels_of
 from sess_kernels import PatchScores
 from sess_kernels.errors import one_line
 
@@ -26,7 +26,7 @@ class PreFilterWorker(KernelStage):
             given = [labels[i] for i in rows]
             return self.sess.score_patches(pixels_of(decoded, rows), given, self.config.top_k)
 
-        found = zip(good, each(score, good), strict=True)
+        found = zip(good, self.each(score, good), strict=True)
         return _scored(
             decoded,
             {i: one_line(one) if isinstance(one, Exception) else one for i, one in found},

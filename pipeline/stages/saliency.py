@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.records import FAILED, OK, RESULT_SCHEMA
-from pipeline.stages.kernel import KernelStage, each, good_rows, pixels_of
+from pipeline.stages.kernel import KernelStage, good_rows, pixels_of
 from sess_kernels import ClassSaliency, PatchSaliency, PatchScores
 from sess_kernels.errors import one_line
 from sess_kernels.windows import count
@@ -29,7 +29,7 @@ class SaliencyWorker(KernelStage):
         self.use_threads()
         good = good_rows(rows)
         explain = self._of_scored if "scores" in rows.column_names else self._of_decoded
-        found = dict(zip(good, each(lambda some: explain(rows, some), good), strict=True))
+        found = dict(zip(good, self.each(lambda some: explain(rows, some), good), strict=True))
         shared, errors = rows.select(_SHARED).to_pylist(), rows["error"].to_pylist()
         results = [self._result(shared[i], found.get(i, errors[i])) for i in range(rows.num_rows)]
         return pa.Table.from_pylist(results, RESULT_SCHEMA)
