@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.fetch import sent
 from sess_kernels.packing import Packing, Span, fixed_batches
 from sess_kernels.patches import Patches
 
@@ -114,7 +115,7 @@ class DeviceBatches:
 
     def patches(self, image: Tensor, span: Span, *, keep: bool = False) -> Patches:
         """The patches of an image, on the device, see ``Patches``."""
-        image = image.to(self._backbone.device)
+        image = sent(image, self._backbone.device)
         return Patches(image, span.grids, self._window, self._backbone, keep=keep)
 
     def reserve(self, rows: int) -> None:
