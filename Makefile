@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= sess-demo
 BENCH ?= sess-bench.json
+BENCH_DEVICE ?= cuda
 
-.PHONY: demo test check format bench bench-engines clean
+.PHONY: demo test check format bench bench-engines bench-device clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +35,9 @@ bench: $(VENV)/.installed  ## SESS beside its forwards, other libraries, the pas
 
 bench-engines: $(VENV)/.installed  ## engine ray beside engine local
 	$(BIN)/sess bench --what engines --images 40 --repeats 5 --out $(BENCH)
+
+bench-device: $(VENV)/.installed  ## SESS on a GPU beside its passes, bare and compiled
+	$(BIN)/sess bench --what device --device $(BENCH_DEVICE)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

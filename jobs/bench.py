@@ -1,39 +1,48 @@
-"""``sess bench``: what the product costs beside what it cannot do without."""
+"""``sess bench``: what the product costs beside what it cannot do without.
+
+What only the command line needs is imported elsewhere: this runs on machines that have no more than
+torch and its kin, see ``jobs.bare``.
+"""
 
 from __future__ import annotations
 
 import json as json_
+import re
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import torch
-from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from jobs.benchmarks import BENCHMARKS, Row, Setting, machine
 from sess_kernels.errors import SessError, unknown
 
 _DEFAULT = ("forwards", "rivals", "methods", "references", "memory")
+_DEFAULT_BACKBONES = ("lite0",)
+_OF_DEVICE = ("torchvision/resnet50", "torchvision/vgg16", "lite0")
+_IMAGES_OF_DEVICE = 25  # at 10 scales 2,025 patches: one group, sixteen batches of 128 but for 23
+_RESULTS = Path("benchmarks/results")  # of the repository, where it is run from there
 _OF_NO_BACKBONE = ("memory", "references", "plan", "overhead", "driver")  # never asked which
 
 
 def bench(
     *,
-    what: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = _DEFAULT,
-    backbone: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("lite0",),
+    what: tuple[str, ...] | None = None,
+    backbone: tuple[str, ...] | None = None,
     device: str = "cpu",
     scales: int = 10,
-    images: int = 1,
+    images: int | None = None,
     repeats: int = 5,
     threads: int = 1,
     batch_size: int | None = None,
     source: str | None = None,
     rows: int = 1_000_000,
+    labels: str = "predicted",
+    class_groups: str | None = None,
     out: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: bool = False,
 ) -> int:
     """Measure ratios side by side in one run.
 
@@ -42,39 +51,92 @@ def bench(
     Args:
         what: forwards (SESS beside its bare forwards), rivals (other libraries' Grad-CAM), methods
             (Guided-BP and Group-CAM beside their passes), references (base methods beside other
-            libraries'), memory (of fusion), precision (fp32 beside fast, on --source), engines
-            (ray beside local), overhead (CPU that ray adds), scaleout (many workers that sleep),
-            driver (memory of ray's, of --rows), plan (rows a second and memory, of --rows).
-        backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights.
+            libraries'), memory (of fusion), precision (fp32 beside fast, on --source), search
+            (beside every window, on --source), engines (ray beside local), overhead (CPU that ray
+            adds), scaleout (many workers that sleep), driver (memory of ray's, of --rows), plan
+            (rows a second and memory, of --rows), device (SESS at several ratios and precisions
+            beside its passes, bare and compiled). If not given device with --device cuda, else
+            forwards, rivals, methods, references and memory.
+        backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights. If not
+            given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0.
         device: cpu or cuda.
         scales: Number of scales.
-        images: Drawn images of 227x227 pixels in each measurement; photographs of --source.
+        images: Drawn images of 227x227 pixels in each measurement, or photographs of --source. If
+            not given 1; 25 for `device` on cuda.
         repeats: Measurements; rivals alternate.
         threads: CPU threads of a backbone worker.
         batch_size: Patches of a device batch.
-        source: Photographs for `precision`, as in `sess run`.
+        source: Photographs for `precision` and `search`, as in `sess run`.
         rows: Rows of the table for `plan` and `driver`.
-        out: File for the JSON.
+        labels: Classes of the photographs for `search`, as in `sess run`.
+        class_groups: Their class groups, as in `sess run`.
+        out: File for the JSON. If not given `device` on cuda writes one for each backbone to
+            benchmarks/results, where there is such a folder.
         json: Print JSON, not a table.
     """
+    on_cuda = device.startswith("cuda")
+    what = what or (("device",) if on_cuda else _DEFAULT)
+    if images is None:
+        images = _IMAGES_OF_DEVICE if on_cuda and "device" in what else 1
     _check(what, device, (scales, images, repeats, threads, rows))
     torch.set_num_threads(threads)
     given = Setting("", device, scales, images, repeats, threads, batch_size, source, rows)
-    found: list[Row] = []
-    for name in what:
-        for one in backbone[:1] if name in _OF_NO_BACKBONE else backbone:
-            found += BENCHMARKS[name](replace(given, backbone=one))
-            print(f"measured {name} {one}", file=sys.stderr)
+    given = replace(given, labels=labels, class_groups=class_groups)
     setting = {"scales": scales, "images": images, "threads": threads, "batch_size": batch_size}
-    result = {"machine": machine(device), "setting": setting, "rows": found}
+    about = {"machine": machine(device), "setting": setting}
+    found: list[Row] = []
+    with redirect_stdout(sys.stderr):  # libraries print, and JSON may go there
+        for name in what:
+            for one in _backbones(name, backbone):
+                found += _measured(name, replace(given, backbone=one), about, found, out)
+    result = about | {"rows": found}
     if json:
         print(json_.dumps(result, indent=1))
     else:
-        _show(found)
+        from jobs.benchmarks.table import show
+
+        show(found)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json_.dumps(result, indent=1) + "\n")
-    return 0
+        _write(out, result)
+    return int(any("error" in row for row in found))
+
+
+def _backbones(name: str, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    if name in _OF_NO_BACKBONE:
+        return (given or _DEFAULT_BACKBONES)[:1]
+    return given or (_OF_DEVICE if name == "device" else _DEFAULT_BACKBONES)
+
+
+def _measured(
+    name: str, setting: Setting, about: dict[str, Any], before: list[Row], out: Path | None
+) -> list[Row]:
+    """The rows of one benchmark and backbone, each written as it comes: a run may be cut short."""
+    found: list[Row] = []
+    own = None if out or name != "device" else _own_file(setting, about["machine"]["device"])
+    for row in BENCHMARKS[name](setting):
+        found.append(row)
+        if own:
+            _write(own, about | {"rows": found})
+        if out:
+            _write(out, about | {"rows": before + found})
+    print(f"measured {name} {setting.backbone}", file=sys.stderr)
+    return found
+
+
+def _own_file(setting: Setting, device: str) -> Path | None:
+    if not (setting.device.startswith("cuda") and _RESULTS.is_dir()):
+        return None
+    backbone = setting.backbone.removeprefix("torchvision/")
+    return _RESULTS / f"device-{_slug(backbone)}-{_slug(device)}.json"
+
+
+def _slug(text: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json_.dumps(result, indent=1) + "\n")
 
 
 def _check(what: tuple[str, ...], device: str, counts: tuple[int, ...]) -> None:
@@ -85,38 +147,3 @@ def _check(what: tuple[str, ...], device: str, counts: tuple[int, ...]) -> None:
         raise SessError("images, repeats, scales, threads and rows must be at least 1")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SessError("device is cuda but torch sees none; use --device cpu")
-
-
-def _show(rows: list[Row]) -> None:
-    table = Table(title="sess bench", title_justify="left")
-    for heading in ("backbone", "what", "against"):
-        table.add_column(heading)
-    for heading in ("ratio", "quartiles", "ms/patch", "against"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        ratio = row.get("ratio")  # none where there is no rival
-        middle = f"{ratio['median']:.3f}" if ratio else ""
-        spread = f"{ratio['q1']:.3f} - {ratio['q3']:.3f}" if ratio else ""
-        times = [f"{row[name]:.2f}" if name in row else "" for name in _TIMES]
-        more = "".join(said.format(row[name]) for name, said in _MORE.items() if name in row)
-        table.add_row(
-            row["backbone"], row["what"] + more, row.get("against", ""), middle, spread, *times
-        )
-    console = Console()
-    console.width = max(console.width, _WIDTH)  # a file or a pipe has none of its own
-    console.print(table)
-
-
-_TIMES = ("ms_per_patch", "against_ms_per_patch")
-_MORE = {
-    "same_kept_set": " (same patches {:.1%}",
-    "same_map": ", same map {:.1%})",
-    "rows_per_s": ": {0[median]:,.0f} rows/s",
-    "cpu_ms_per_image": ": {0[median]:.2f} ms",
-    "images_per_s": ": {:.1f} images/s",
-    "cores_used": ", {:.2f} cores used",
-    "growth_mb_per_1000_shards": ", growing by {:.1f} MB in 1,000 shards",
-    "peak_growth_mb": ", memory grows by {:.0f} MB",
-    "peak_mb": " (peak {:.1f} MB)",
-}
-_WIDTH = 150

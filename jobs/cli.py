@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from jobs.bench import bench
 from jobs.demo import demo
@@ -40,8 +40,10 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for verb in (demo, run, plan, status, retry, bench):
+for verb in (demo, run, plan, status, retry):
     app.command(verb)
+# of `bench` the flags alone are written down, so that it can be run without cyclopts
+app.command(bench, default_parameter=Parameter(consume_multiple=True, negative=""))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

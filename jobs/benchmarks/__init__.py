@@ -1,31 +1,40 @@
 """Benchmarks: ratios measured side by side in one run."""
 
-from jobs.benchmarks.driver import driver
-from jobs.benchmarks.engines import engines
-from jobs.benchmarks.forwards import forwards
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import import_module
+
 from jobs.benchmarks.measure import Row, Setting, machine
-from jobs.benchmarks.memory import memory
-from jobs.benchmarks.methods import methods
-from jobs.benchmarks.overhead import overhead
-from jobs.benchmarks.plan import plan
-from jobs.benchmarks.precision import precision
-from jobs.benchmarks.references import references
-from jobs.benchmarks.rivals import rivals
-from jobs.benchmarks.scaleout import scaleout
 
-BENCHMARKS = {
-    "forwards": forwards,
-    "rivals": rivals,
-    "methods": methods,
-    "references": references,
-    "precision": precision,
-    "memory": memory,
-    "engines": engines,
-    "overhead": overhead,
-    "scaleout": scaleout,
-    "driver": driver,
-    "plan": plan,
+Benchmark = Callable[[Setting], Iterable[Row]]
+
+_MODULES = {
+    "forwards": "jobs.benchmarks.forwards",
+    "rivals": "jobs.benchmarks.rivals",
+    "methods": "jobs.benchmarks.methods",
+    "references": "jobs.benchmarks.references",
+    "precision": "jobs.benchmarks.precision",
+    "search": "jobs.benchmarks.search",
+    "memory": "jobs.benchmarks.memory",
+    "device": "jobs.benchmarks.device",
+    "engines": "jobs.benchmarks.engines",
+    "overhead": "jobs.benchmarks.overhead",
+    "scaleout": "jobs.benchmarks.scaleout",
+    "driver": "jobs.benchmarks.driver",
+    "plan": "jobs.benchmarks.plan",
 }
-"""Benchmarks by name: a setting to rows."""
+"""Where each benchmark lies: a function of its own name."""
 
-__all__ = ["BENCHMARKS", "Row", "Setting", "machine"]
+
+def _run(name: str, setting: Setting) -> Iterable[Row]:
+    benchmark: Benchmark = getattr(import_module(_MODULES[name]), name)
+    return benchmark(setting)
+
+
+BENCHMARKS: dict[str, Benchmark] = {name: partial(_run, name) for name in _MODULES}
+"""Benchmarks by name: a setting to rows. Each is imported when it is run: most need packages that
+a machine for one of the others need not have."""
+
+__all__ = ["BENCHMARKS", "Benchmark", "Row", "Setting", "machine"]

