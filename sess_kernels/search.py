@@ -15,8 +15,8 @@ next windows are the best by the sum of their ranks in guide and probability. A 
 the windows that are expected to be missed, the sum of these probabilities, are few enough of K.
 
 The rule is not of the paper. It needs scores and small CAMs alone. Its constants were chosen on
-photographs with EfficientNet-Lite0 so that what it aims to find is about what it finds; the
-documentation has the measured curve.
+photographs with EfficientNet-Lite0 so that what it aims to find is about what it finds:
+docs/search.md has the measured curve.
 """
 
 from __future__ import annotations
