@@ -150,6 +150,7 @@ def fuse(
         (H, W), zero where no map exceeds theta; not normalised.
 
     Example:
+        >>> from sess_kernels.windows import Grid
         >>> config = SESSConfig(window_size=4)
         >>> left, right = (Window(Grid(4, 6, (0,), (0, 2)), 0, x) for x in (0, 2))
         >>> maps = torch.tensor([[[1.0]], [[1.0]]])
