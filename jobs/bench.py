@@ -51,11 +51,12 @@ def bench(
     Args:
         what: forwards (SESS beside its bare forwards), rivals (other libraries' Grad-CAM), methods
             (Guided-BP and Group-CAM beside their passes), references (base methods beside other
-            libraries'), memory (of fusion), precision (fp32 beside fast, on --source), search
-            (beside every window, on --source), engines (ray beside local), overhead (CPU that ray
-            adds), scaleout (many workers that sleep), driver (memory of ray's, of --rows), plan
-            (rows a second and memory, of --rows), device (SESS at several ratios and precisions
-            beside its passes, bare and compiled). If not given device with --device cuda, else
+            libraries'), memory (of fusion), runtimes (torch beside its compiler and OpenVINO),
+            precision (fp32 beside fast, on --source), search (beside every window, on --source),
+            engines (ray beside local), overhead (CPU that ray adds), scaleout (many workers that
+            sleep), driver (memory of ray's, of --rows), plan (rows a second and memory, of
+            --rows), device (SESS at several ratios and precisions beside its passes, bare and
+            compiled). If not given device with --device cuda, else
             forwards, rivals, methods, references and memory.
         backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights. If not
             given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0.

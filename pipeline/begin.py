@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from pipeline.replan import plan_failed_again
 from pipeline.scheduler import Plan
 from pipeline.stages import BackboneSpec, kernel
 from sess_kernels import SESS
+from sess_kernels.backbones.runtimes import check_installed
 from sess_kernels.errors import SessError, one_line
 
 _OF_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -81,7 +82,7 @@ def prepared(source: str, out: str | Path, config: RunConfig, overwrite: bool) -
     began = time.perf_counter()
     dataset, spec = Dataset(source, config), BackboneSpec.of(config)
     dataset.tables()  # faults of the source before anything is loaded or touched
-    explain = kernel(spec.load(), config)
+    explain = _checked(spec, config)
     folder = Folder.of(out)
     now = new_record(source, config, spec, explain.backbone)
     _check_writable(folder)
@@ -113,7 +114,7 @@ def reopened(out: str | Path) -> Iterator[Begun]:
         raise SessError(f"{out} holds no run; is it the --out of a `sess run`?")
     config = RunConfig(**record["config"])
     spec = BackboneSpec.of(config)
-    explain = kernel(spec.load(), config)
+    explain = _checked(spec, config)
     check_same(folder, record, new_record(record["source"], config, spec, explain.backbone))
     with _written(folder), Lease(folder) as lease:
         write_record(folder, record | {"state": RUNNING})  # broken off from here on, it is resumed
@@ -125,6 +126,12 @@ def reopened(out: str | Path) -> Iterator[Begun]:
         record["dataset"] = plan.to_dict()
         write_record(folder, record | {"state": RUNNING})
         yield Begun(folder, config, spec, plan, record, lease, began)
+
+
+def _checked(spec: BackboneSpec, config: RunConfig) -> SESS:
+    """The kernel, for its checks and sizes: nothing is compiled for the driver, which runs none."""
+    check_installed(config.runtime)
+    return kernel(spec.load(), replace(config, runtime="torch"))
 
 
 def _plan_anew(

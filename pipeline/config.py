@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sess_kernels.backbones.runtimes import RUNTIMES
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import unknown
 from sess_kernels.precision import PRECISIONS
@@ -23,6 +24,7 @@ _TEXTS = (
     "topology",
     "device",
     "precision",
+    "runtime",
     "format",
     "map_dtype",
     "channel_weights",
@@ -76,6 +78,8 @@ class RunConfig(SESSConfig):
         method_options: Options of that method by name, as ``--method-options.n-masks 500``.
         precision: ``fp32``; ``fast`` scores patches in bfloat16 and repeats in float32 what the
             pre-filter may keep; ``bf16`` and ``fp16`` score in that precision alone.
+        runtime: What runs forwards that are not differentiated: ``torch``; ``compile``, which is
+            ``torch.compile``; or ``openvino``, on CPUs.
         engine: ``ray`` or ``local`` (this process).
         address: Address of a Ray cluster; Ray is started here if not given.
         topology: ``fused`` (a worker scores patches and explains the kept ones), ``split`` (the
@@ -119,6 +123,7 @@ class RunConfig(SESSConfig):
     method: str = "gradcam"
     method_options: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+    runtime: str = "torch"
     engine: str = "ray"
     address: str | None = None
     topology: str = "auto"
@@ -155,7 +160,7 @@ class RunConfig(SESSConfig):
         chosen = [("engine", self.engine, ENGINES), ("device", self.device, DEVICES)]
         chosen += [("topology", self.topology, TOPOLOGIES)]
         chosen += [("map_dtype", self.map_dtype, MAP_DTYPES)]
-        chosen += [("precision", self.precision, PRECISIONS)]
+        chosen += [("precision", self.precision, PRECISIONS), ("runtime", self.runtime, RUNTIMES)]
         chosen += [("format", name, FORMATS) for name in self.formats]
         found = [unknown(what, got, known) for what, got, known in chosen if got not in known]
         if self.address and self.engine != "ray":

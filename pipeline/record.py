@@ -26,6 +26,7 @@ from sess_kernels.saliency import base_method
 
 PLANNING, PLANNED, RUNNING, COMPLETE = "planning", "planned", "running", "complete"
 _PACKAGES = ("sess-pipeline", "torch", "torchvision", "timm", "ray", "pyarrow", "numpy", "pillow")
+_RUNTIMES = {"openvino": ("openvino",)}
 _SHOWN = 6
 
 
@@ -69,7 +70,7 @@ def new_record(
             "class_groups": spec.class_groups,
             "weights_sha256": _digest(config.weights) if config.weights else None,
         },
-        "versions": {name: version(name) for name in _PACKAGES}
+        "versions": _versions((*_PACKAGES, *_RUNTIMES.get(config.runtime, ())))
         | {"python": platform.python_version(), "torch": torch.__version__},
         "git_revision": _git_revision(),
         "command": sys.argv,
@@ -97,6 +98,10 @@ def check_same(out: Folder, earlier: dict[str, Any], now: dict[str, Any]) -> Non
             f"{out.uri} holds a run with other settings: {', '.join(shown[:_SHOWN])}{more}; "
             "give them as they were to go on, another --out, or --overwrite"
         )
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    return {name: version(name) for name in packages}
 
 
 def _short(value: Any) -> str:

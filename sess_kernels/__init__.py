@@ -11,8 +11,9 @@ Example:
 from sess_kernels.backbones import Backbone, BlackBox, Preprocessing, load_backbone
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import ConfigError, SessError
+from sess_kernels.one import sess
 from sess_kernels.results import ClassSaliency, PatchSaliency, PatchScores
-from sess_kernels.sess import SESS, sess
+from sess_kernels.sess import SESS
 
 __all__ = [
     "SESS",

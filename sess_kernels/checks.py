@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sess_kernels.backbones import Backbone, BlackBox
+from sess_kernels.backbones.runtimes import RUNTIMES
 from sess_kernels.config import SESSConfig
 from sess_kernels.errors import SessError, unknown
 from sess_kernels.precision import PRECISIONS
@@ -20,6 +21,7 @@ def check(
     method: BaseMethod,
     precision: str = "fp32",
     batch_size: int | None = None,
+    runtime: str = "torch",
     *,
     search: bool = False,
 ) -> None:
@@ -37,6 +39,10 @@ def check(
         raise SessError(f"batch_size must be a whole number of at least 1 but got {batch_size!r}")
     if precision not in PRECISIONS:
         raise SessError(unknown("precision", precision, PRECISIONS))
+    if runtime not in RUNTIMES:
+        raise SessError(unknown("runtime", runtime, RUNTIMES))
+    if runtime == "openvino" and precision != "fp32":
+        raise SessError(f"runtime openvino computes in fp32 but precision is {precision}; drop one")
     if isinstance(backbone, BlackBox):
         if method.needs_network:
             raise SessError(
@@ -45,6 +51,8 @@ def check(
             )
         if search:
             raise SessError(f"{backbone.name} is a black box; a search looks into the network")
+        if runtime != "torch":
+            raise SessError(f"{backbone.name} is a black box; its runtime is its own, use torch")
         if precision != "fp32":
             raise SessError(f"{backbone.name} is a black box; its precision is its own, use fp32")
     method.check(backbone)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import TypeGuard
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sess_kernels.backbones.base import Backbone
+from sess_kernels.backbones.runtimes import with_runtime
 from sess_kernels.batches import DeviceBatches
 from sess_kernels.config import SESSConfig
 from sess_kernels.packing import Packing, Span, groups
@@ -29,6 +29,7 @@ class PatchScorer:
         batch_size: Patches of a device batch.
         method: The base method that the patches are scored for.
         precision: A key of ``PRECISIONS``.
+        runtime: One of ``runtimes.RUNTIMES``, what runs ``backbone`` already.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PatchScorer:
         batch_size: int,
         method: BaseMethod,
         precision: str = "fp32",
+        runtime: str = "torch",
     ) -> None:
         assert config.window_size is not None
         self.backbone, self.config, self.batch_size = backbone, config, batch_size
@@ -46,7 +48,9 @@ class PatchScorer:
         keeps_all = not config.pre_filter_ratio and precision in ("fp32", "fast")
         self._method = method if keeps_all and _in_one_pass(method) else None
         self._dtype = PRECISIONS[precision] if self._fast or precision != "fast" else None
-        self._first = backbone if self._dtype is None else copy.deepcopy(backbone).to(self._dtype)
+        self._first = backbone
+        if self._dtype is not None:
+            self._first = with_runtime(backbone, runtime, batch_size, self._dtype)
         self._batches = DeviceBatches(backbone, config.window_size, batch_size)
         self._features = self._batches.empty(0, backbone.feature_shape)
 

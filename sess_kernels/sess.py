@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sess_kernels.backbones import Backbone, load_backbone
+from sess_kernels.backbones.runtimes import with_runtime
 from sess_kernels.checks import check, check_classes, check_finite, check_scores
 from sess_kernels.config import SESSConfig
 from sess_kernels.explain import Explainer, jobs_of
@@ -47,6 +48,8 @@ class SESS:
         precision: ``fp32``; ``fast`` scores patches in bfloat16 and repeats in float32 what the
             pre-filter may keep; ``bf16`` and ``fp16`` score in that precision alone.
         method_options: Options of a method given by name.
+        runtime: What runs forwards that are not differentiated: ``torch``; ``compile``, which is
+            ``torch.compile``; or ``openvino``, on CPUs.
 
     Raises:
         SessError: If a name is unknown, or the method cannot explain the backbone.
@@ -67,17 +70,21 @@ class SESS:
         batch_size: int | None = None,
         precision: str = "fp32",
         method_options: Mapping[str, Any] | None = None,
+        runtime: str = "torch",
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.method = base_method(method, method_options)
         self.config = (config or SESSConfig()).for_input(self.backbone.input_size)
-        check(self.backbone, self.method, precision, batch_size, search=self.config.search)
+        searched = self.config.search
+        check(self.backbone, self.method, precision, batch_size, runtime, search=searched)
         if self.backbone.device.type == "cpu":
             keep_freed_memory()
         default = self.backbone.batch_size or _DEFAULT_BATCH.get(self.backbone.device.type, 4)
         self.batch_size = batch_size or default
-        scorer = SearchScorer if self.config.search else PatchScorer
-        self.score = scorer(self.backbone, self.config, self.batch_size, self.method, precision)
+        self.backbone = with_runtime(self.backbone, runtime, self.batch_size)
+        scorer = SearchScorer if searched else PatchScorer
+        settings = self.batch_size, self.method, precision, runtime
+        self.score = scorer(self.backbone, self.config, *settings)
         self._explainer = Explainer(self.backbone, self.method, self.config, self.batch_size)
 
     @property
@@ -213,38 +220,3 @@ class SESS:
             scored = self.score(tensors[group], spans, classes[group], top_k, keep=keep)
             check_finite(scored.scores, f"scores of {self.backbone.name}")
             yield spans, scored
-
-
-def sess(
-    image: Image,
-    class_index: int | Sequence[int],
-    backbone: Backbone | str = "lite0",
-    method: str | BaseMethod | Explain = "gradcam",
-    config: SESSConfig | None = None,
-) -> Tensor:
-    """SESS maps of one image.
-
-    Args:
-        image: ``uint8 (H, W, 3)`` RGB array, or tensor (3, H, W) with values 0 to 255.
-        class_index: One class or several; several share the forwards.
-        backbone: A ``Backbone`` or its name.
-        method: Base saliency method, by name or as an object.
-        config: Settings of SESS.
-
-    Returns:
-        (H, W) for one class, (K, H, W) for several; values in [0, 1].
-
-    Raises:
-        SessError: If a name is unknown.
-        ValueError: If the image has another shape or a class is out of range.
-
-    Example:
-        >>> from skimage.data import chelsea
-        >>> map_ = sess(chelsea(), 285, config=SESSConfig(scales=2))
-        >>> tuple(map_.shape), map_.max().item()
-        ((300, 451), 1.0)
-    """
-    classes = [class_index] if isinstance(class_index, int) else list(class_index)
-    [found] = SESS(backbone, method, config)([image], [classes])
-    maps = torch.stack([one.map for one in found])
-    return maps[0] if isinstance(class_index, int) else maps

@@ -17,6 +17,7 @@ _MODULES = {
     "references": "jobs.benchmarks.references",
     "precision": "jobs.benchmarks.precision",
     "search": "jobs.benchmarks.search",
+    "runtimes": "jobs.benchmarks.runtimes",
     "memory": "jobs.benchmarks.memory",
     "device": "jobs.benchmarks.device",
     "engines": "jobs.benchmarks.engines",

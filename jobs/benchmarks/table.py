@@ -42,6 +42,8 @@ _MORE = {
     "share_of_compiled": ": {0[median]:.3f} of the speed of its compiled passes",
     "sess_images_per_s": ", {0[median]:.1f} images/s",
     "error": ": {}",
+    "start_s": " (the other starts in {:.1f} s",
+    "pays_from_images": ", pays from {:.0f} images)",
     "rows_per_s": ": {0[median]:,.0f} rows/s",
     "cpu_ms_per_image": ": {0[median]:.2f} ms",
     "images_per_s": ": {:.1f} images/s",

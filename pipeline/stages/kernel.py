@@ -37,6 +37,7 @@ def kernel(backbone: Backbone, config: RunConfig) -> SESS:
         config.batch_size,
         config.precision,
         config.method_options,
+        config.runtime,
     )
 
 
