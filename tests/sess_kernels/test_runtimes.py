@@ -1,6 +1,8 @@
 """Other runtimes of the forwards: the same numbers but for rounding, and bits that stay."""
 
 import itertools
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -12,7 +14,10 @@ from torch import nn
 from sess_kernels import SESS, Backbone, BlackBox, Preprocessing, SESSConfig, SessError
 from sess_kernels.backbones.runtimes import with_runtime
 
-OTHERS = ("compile", "openvino")
+HAS_COMPILER = any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
+needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler")
+COMPILE = pytest.param("compile", marks=needs_compiler)
+OTHERS = (COMPILE, "openvino")
 
 
 def _small():
@@ -99,6 +104,7 @@ def test_openvino_gives_the_map_of_torch_on_real_weights(lite0):
     torch.testing.assert_close(*maps, rtol=0, atol=2e-4)
 
 
+@needs_compiler
 def test_reduced_precision_is_compiled_too(draw):
     config = SESSConfig(scales=5, scale_increment=16, pre_filter_ratio=0.7)
     explain = SESS(_small(), config=config, batch_size=4, precision="fast", runtime="compile")
