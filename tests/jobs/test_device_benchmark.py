@@ -1,6 +1,8 @@
 """The benchmark of a device, with a network that costs nothing and times that are known."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -150,8 +152,9 @@ def test_what_is_compiled_gives_the_same():
     backbone = Backbone(network, name="tiny", target_layer="1", preprocessing=Preprocessing(16))
     bare, images = Bare(backbone, Setting()), torch.rand(2, 3, 16, 16)
     run, fault = bare.compiled([Pass(torch.float32, back, 2) for back in (False, True)], images)
-    if run is None:
-        pytest.skip(fault)
+    if run is None and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        pytest.skip("torch.compile needs a C++ compiler")
+    assert run is not None, fault
     run()
     compiled, eager = bare._compiled[torch.float32], bare._network(torch.float32)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from pipeline.engines.local import run_local
 from pipeline.read import read_rows
 from pipeline.records import RESULT_SCHEMA
 from pipeline.stages import SaliencyWorker
-from sess_kernels import SESS, ConfigError, SESSConfig, SessError, load_backbone, sess
+from sess_kernels import ConfigError, SESSConfig, SessError, load_backbone, sess
 
 FAST = {"engine": "local", "scales": 2, "labels": "predicted", "device": "cpu"}
 
@@ -234,21 +234,3 @@ def test_bad_class_groups_are_told(photo_folder, tmp_path, text, words):
     with pytest.raises(SessError) as caught:
         run(str(photo_folder), tmp_path / "out", RunConfig(**FAST, class_groups=str(file)))
     assert words in str(caught.value)
-
-
-def test_a_run_on_another_runtime_is_that_of_the_kernel(photo_folder, tmp_path, chelsea):
-    out = tmp_path / "out"
-    config = RunConfig(**FAST | {"runtime": "openvino", "map_dtype": "float32", "workers": 1})
-    run(str(photo_folder), out, config)
-    record = json.loads((out / "run.json").read_text())
-    assert record["config"]["runtime"] == "openvino"
-    assert "openvino" in record["versions"]
-    torch.set_num_threads(config.threads)
-    explain = SESS(config=SESSConfig(scales=2), runtime="openvino")
-    [cat] = [one for one in read_maps(out) if one.image_id == "cat.jpg"]
-    from pipeline.images import read_rgb
-
-    [[expected]] = explain([read_rgb(str(photo_folder / "cat.jpg"))], [None])
-    np.testing.assert_array_equal(cat.map, expected.map.numpy())
-    with pytest.raises(SessError, match=r"runtime torch \(was openvino\)"):
-        run(str(photo_folder), out, RunConfig(**FAST | {"map_dtype": "float32"}))
