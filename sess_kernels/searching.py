@@ -90,7 +90,7 @@ class SearchScorer(PatchScorer):
         self._reserve(len(group.rows) + self.batch_size)
         if self._fast or (keep and self._images_needed):
             self._batches.reserve(len(group.rows) + self.batch_size)
-        for flight in self._score_first_scales(group, keep):
+        for flight in list(self._score_first_scales(group, keep)):  # all launched first
             self._take(group, flight)
         if self._fast:
             self._score_again(group.first_scales, group.scores, True, group.rows)
@@ -156,9 +156,10 @@ class SearchScorer(PatchScorer):
     ) -> list[Fetched]:
         """Evidence (batch, h, w) for the first class of each patch's image, the second, and on."""
         padded = [*owners, *[owners[-1]] * (self.batch_size - len(owners))]
+        wanted = [classes[owner] or (0,) for owner in padded]  # any, where an image has none
         found = []
-        for turn in range(max(len(classes[owner]) for owner in owners)):
-            chosen = [classes[owner][min(turn, len(classes[owner]) - 1)] for owner in padded]
+        for turn in range(max(map(len, wanted))):
+            chosen = [some[min(turn, len(some) - 1)] for some in wanted]
             index = torch.tensor(chosen).to(features.device, non_blocking=True)
             found.append(Fetched(evidence(self.backbone, features, index)))
         return found

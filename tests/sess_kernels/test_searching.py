@@ -112,6 +112,17 @@ def test_fast_searches_in_bfloat16_and_keeps_float32_scores(draw):
     _equal(fast.explain_patches(images, scores), fast(images, classes))
 
 
+@pytest.mark.parametrize("classes", [[[], [1]], [[2, 0], []], [[], []]])
+def test_an_image_without_classes_is_no_hindrance(draw, classes):
+    settings = {"scales": 8, "scale_increment": 8, "pre_filter_ratio": 0.9}
+    images = [draw(40, 70, seed) for seed in range(2)]
+    explain = SESS(_small(), config=SESSConfig(**settings, search=True), batch_size=4)
+    found = explain(images, classes)
+    assert [[one.class_index for one in of_image] for of_image in found] == classes
+    for image, some, expected in zip(images, classes, found, strict=True):
+        _equal(explain([image], [some]), [expected])
+
+
 def test_device_batches_are_full_while_images_are_left(draw):
     config = SESSConfig(scales=8, scale_increment=8, pre_filter_ratio=0.9, search=True)
     images = [draw(40, 70, seed) for seed in range(40)]
