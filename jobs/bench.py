@@ -19,12 +19,15 @@ import torch
 from jobs.benchmarks import BENCHMARKS, Row, Setting, machine
 from sess_kernels.errors import SessError, unknown
 
-_DEFAULT = ("forwards", "rivals", "methods", "references", "memory")
+_DEFAULT = (
+    *("forwards", "rivals", "methods", "references", "memory"),
+    *("runtimes", "cpu", "search"),
+)
 _DEFAULT_BACKBONES = ("lite0",)
 _OF_DEVICE = ("torchvision/resnet50", "torchvision/vgg16", "lite0")
 _IMAGES_OF_DEVICE = 25  # at 10 scales 2,025 patches: one group, sixteen batches of 128 but for 23
 _RESULTS = Path("benchmarks/results")  # of the repository, where it is run from there
-_OF_NO_BACKBONE = ("memory", "references", "plan", "overhead", "driver")  # never asked which
+_OF_ONE = ("memory", "references", "plan", "overhead", "driver", "cpu", "search")  # the first
 
 
 def bench(
@@ -41,6 +44,7 @@ def bench(
     rows: int = 1_000_000,
     labels: str = "predicted",
     class_groups: str | None = None,
+    truth: str | None = None,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -52,14 +56,16 @@ def bench(
         what: forwards (SESS beside its bare forwards), rivals (other libraries' Grad-CAM), methods
             (Guided-BP and Group-CAM beside their passes), references (base methods beside other
             libraries'), memory (of fusion), runtimes (torch beside its compiler and OpenVINO),
-            precision (fp32 beside fast, on --source), search (beside every window, on --source),
+            cpu (bare forwards, cores and batches shared out otherwise), precision (fp32 beside
+            fast, on --source), search (beside every window, on --source or the photographs of
+            `sess demo`), quality (what a search costs in quality, on --source with --truth),
             engines (ray beside local), overhead (CPU that ray adds), scaleout (many workers that
-            sleep), driver (memory of ray's, of --rows), plan (rows a second and memory, of
-            --rows), device (SESS at several ratios and precisions beside its passes, bare and
-            compiled). If not given device with --device cuda, else
-            forwards, rivals, methods, references and memory.
+            sleep), driver (memory of ray's, of --rows), plan (rows a second and memory, of --rows),
+            device (SESS at several ratios and precisions beside its passes, bare and compiled). If
+            not given device with --device cuda, else the first of these up to cpu, and search.
         backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights. If not
-            given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0.
+            given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0. Some of the
+            benchmarks are run for the first alone.
         device: cpu or cuda.
         scales: Number of scales.
         images: Drawn images of 227x227 pixels in each measurement, or photographs of --source. If
@@ -67,10 +73,12 @@ def bench(
         repeats: Measurements; rivals alternate.
         threads: CPU threads of a backbone worker.
         batch_size: Patches of a device batch.
-        source: Photographs for `precision` and `search`, as in `sess run`.
+        source: Photographs for `precision`, `search` and `quality`, as in `sess run`.
         rows: Rows of the table for `plan` and `driver`.
-        labels: Classes of the photographs for `search`, as in `sess run`.
+        labels: Classes of the photographs for `search` and `quality`, as in `sess run`.
         class_groups: Their class groups, as in `sess run`.
+        truth: Boxes of the photographs for `quality`: a CSV with the columns image, label, x0, y0,
+            x1, y1, in pixels.
         out: File for the JSON. If not given `device` on cuda writes one for each backbone to
             benchmarks/results, where there is such a folder.
         json: Print JSON, not a table.
@@ -82,7 +90,7 @@ def bench(
     _check(what, device, (scales, images, repeats, threads, rows))
     torch.set_num_threads(threads)
     given = Setting("", device, scales, images, repeats, threads, batch_size, source, rows)
-    given = replace(given, labels=labels, class_groups=class_groups)
+    given = replace(given, labels=labels, class_groups=class_groups, truth=truth)
     setting = {"scales": scales, "images": images, "threads": threads, "batch_size": batch_size}
     about = {"machine": machine(device), "setting": setting}
     found: list[Row] = []
@@ -103,7 +111,7 @@ def bench(
 
 
 def _backbones(name: str, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    if name in _OF_NO_BACKBONE:
+    if name in _OF_ONE:
         return (given or _DEFAULT_BACKBONES)[:1]
     return given or (_OF_DEVICE if name == "device" else _DEFAULT_BACKBONES)
 

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from PIL import Image
 
+from jobs.photos import PHOTOS, photo
 from jobs.progress import RunProgress
 from jobs.run import show_summary
 from pipeline import RunConfig
 from pipeline import run as run_pipeline
 from sess_kernels.errors import SessError
-
-PHOTOS = {"chelsea": 285, "coffee": 967, "rocket": 657, "motorcycle": 670, "camera": 872}
-"""Photographs of ``skimage.data`` and the ImageNet class to explain in each."""
 
 
 def demo(
@@ -52,12 +51,7 @@ def demo(
 
 
 def _write_photos(folder: Path) -> None:
-    try:
-        from skimage import data, io
-    except ImportError as error:
-        raise SessError(
-            'the demo needs its extra packages: pip install "sess-pipeline[demo]"'
-        ) from error
+    pixels = {name: photo(name) for name in PHOTOS}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,6 +60,5 @@ def _write_photos(folder: Path) -> None:
         table = csv.writer(file)
         table.writerow(["image", "label"])
         for name, class_index in PHOTOS.items():
-            pixels = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
-            io.imsave(folder / f"{name}.png", pixels, check_contrast=False)
+            Image.fromarray(pixels[name]).save(folder / f"{name}.png")
             table.writerow([f"{name}.png", class_index])

@@ -55,6 +55,8 @@ def _show(found: Estimate, out: str) -> None:
     table.add_row("images", f"{found.images:,}{failed}")
     table.add_row("patches", f"{found.patches:,}, {found.kept:,} kept by the pre-filter")
     table.add_row("shards", f"{found.shards:,}")
+    on_cpu = found.device == "cpu"
+    table.add_row("memory of a worker" if on_cpu else "device memory", _memory(found))
     if found.sampled:
         measured = f"measured on {found.sampled} images on {found.device}"
         table.add_row("a patch", f"{found.ms_per_patch:.2f} ms, {measured}")
@@ -65,6 +67,24 @@ def _show(found: Estimate, out: str) -> None:
     else:
         table.add_row("time", "unknown: no image could be explained")
     Console().print(table)
+
+
+def _memory(found: Estimate) -> str:
+    parts, on_gpu = found.footprint, found.device_free is not None
+    told = (
+        f"at least {_size(found.device_memory)} {'a worker' if on_gpu else 'beside its start'}: "
+        f"weights {_size(parts.weights)}, forward of {found.batch_size} patches "
+        f"{_size(parts.forward)}, kept patches and features {_size(parts.kept)}, "
+        f"images and maps {_size(parts.images)}"
+    )
+    if found.device_free is None:
+        return told
+    if found.fits:
+        return f"{told}; {_size(found.device_free)} are free"
+    told = f"{told}; more than the {_size(found.device_free)} that are free"
+    if found.batch_size == 1:
+        return f"{told}: no device batch is smaller, take a GPU with more memory"
+    return f"{told}: give a smaller device batch, --batch-size {found.batch_size // 2} say"
 
 
 def _times(found: Estimate) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from pipeline.layout import PLAN_FOLDER
 from pipeline.records import OK
 from pipeline.scheduler import Plan, read_plan
 from pipeline.sinks import EncodeWorker
-from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker
+from pipeline.stages import BackboneSpec, DecodeWorker, SaliencyWorker, kernel
+from sess_kernels.footprint import Footprint, footprint
 
 _SECONDS = 5.0  # of calibration, or one image
 _IMAGES = 16
@@ -42,6 +43,11 @@ class Estimate:
         device_hours: Hours of one backbone worker on ``device``.
         core_hours: Hours of one core for the rest.
         bytes: Bytes of the maps as they are stored in the rows.
+        batch_size: Patches of a device batch.
+        device_memory: Bytes on the device that a backbone worker takes at least; on a CPU, bytes of
+            its process beside what it starts with.
+        footprint: What they are taken for.
+        device_free: Bytes of the GPU that were free; nothing on a CPU.
     """
 
     images: int
@@ -56,10 +62,19 @@ class Estimate:
     device_hours: float
     core_hours: float
     bytes: int
+    batch_size: int
+    device_memory: int
+    footprint: Footprint
+    device_free: int | None
 
     def hours(self, workers: int) -> float:
         """Hours until the end with so many backbone workers, if nothing else holds them up."""
         return self.device_hours / workers
+
+    @property
+    def fits(self) -> bool:
+        """Whether a worker's memory was free on the device, as far as that is known."""
+        return self.device_free is None or self.device_memory <= self.device_free
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate ready for JSON."""
@@ -77,9 +92,13 @@ def estimate(out: Folder, plan: Plan, config: RunConfig) -> Estimate:
     Raises:
         SessError: If the backbone cannot be loaded.
     """
-    kept, map_pixels = _totals(out, plan, config)
+    totals = _totals(out, plan, config)
     on_gpu = torch.cuda.is_available() and config.device != "cpu"
+    free = torch.cuda.mem_get_info()[0] if on_gpu else None
     backbone = BackboneSpec.of(config).load("cuda" if on_gpu else "cpu")
+    explain = kernel(backbone, replace(config, runtime="torch"))  # nothing else is measured
+    memory, batch_size = footprint(explain, totals.sizes, totals.n_classes), explain.batch_size
+    del explain
     spent = _calibrate(out, plan, SaliencyWorker(backbone, config))
     per_patch = spent.kernel / max(spent.patches, 1)
     per_image = spent.rest / max(spent.images, 1)
@@ -89,7 +108,7 @@ def estimate(out: Folder, plan: Plan, config: RunConfig) -> Estimate:
         images=plan.n_images,
         failed=plan.n_failed,
         patches=plan.n_patches,
-        kept=kept,
+        kept=totals.kept,
         shards=plan.n_shards,
         device=torch.cuda.get_device_name() if on_gpu else "cpu",
         sampled=spent.images,
@@ -97,23 +116,74 @@ def estimate(out: Folder, plan: Plan, config: RunConfig) -> Estimate:
         ms_per_image=1e3 * per_image,
         device_hours=per_patch * plan.n_patches / 3600,
         core_hours=per_image * good / 3600,
-        bytes=int(per_pixel * map_pixels),
+        bytes=int(per_pixel * totals.map_pixels),
+        batch_size=batch_size,
+        device_memory=memory.total,
+        footprint=memory,
+        device_free=free,
     )
 
 
-def _totals(out: Folder, plan: Plan, config: RunConfig) -> tuple[int, int]:
-    """Patches that will be kept and pixels of all maps."""
-    kept = pixels = 0
-    columns = ["labels", "height", "width", "n_patches"]
+@dataclass
+class _Totals:
+    """What the rows of a plan add up to.
+
+    Attributes:
+        kept: Patches that will be kept.
+        map_pixels: Pixels of all maps.
+        n_classes: The most classes of an image.
+        largest: Height and width of the largest image.
+        fullest: Those of each image of the shard with the most patches.
+        most: These patches.
+    """
+
+    kept: int = 0
+    map_pixels: int = 0
+    n_classes: int = 1
+    largest: tuple[int, int] = (0, 0)
+    fullest: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    most: int = 0
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Images of a call that takes about what the largest one of the run does."""
+        found = [(int(height), int(width)) for height, width in self.fullest]
+        return found if self.largest in found or not found else [*found, self.largest]
+
+
+def _totals(out: Folder, plan: Plan, config: RunConfig) -> _Totals:
+    """Sums over the rows of a plan, and what its largest call will be."""
+    found = _Totals()
+    columns = ["shard", "labels", "height", "width", "n_patches"]
     for rows in read_plan(out / PLAN_FOLDER, plan.files, columns):
-        patches = rows["n_patches"].to_numpy()
-        classes = _classes(rows, config)
-        sizes, where = np.unique(patches, return_inverse=True)
-        each = np.array([config.kept(int(size)) if size else 0 for size in sizes])
-        kept += int((each[where] * classes).sum())
-        areas = rows["height"].to_numpy().astype(np.int64) * rows["width"].to_numpy()
-        pixels += int((areas * classes * (patches > 0)).sum())
-    return kept, pixels
+        rows = rows.filter(pc.greater(rows["n_patches"], 0))
+        if not rows.num_rows:
+            continue
+        patches, classes = rows["n_patches"].to_numpy(), _classes(rows, config)
+        counts, where = np.unique(patches, return_inverse=True)
+        each = np.array([config.kept(int(count)) for count in counts])
+        found.kept += int((each[where] * classes).sum())
+        sides = np.column_stack([rows["height"], rows["width"]]).astype(np.int64)
+        areas = sides.prod(1)
+        found.map_pixels += int((areas * classes).sum())
+        found.n_classes = max(found.n_classes, int(classes.max()))
+        largest = sides[areas.argmax()]
+        found.largest = max(found.largest, (int(largest[0]), int(largest[1])), key=math.prod)
+        _find_fullest(found, rows["shard"].to_numpy(), patches, sides)
+    return found
+
+
+def _find_fullest(
+    found: _Totals,
+    shards: NDArray[np.int32],
+    patches: NDArray[np.int32],
+    sides: NDArray[np.int64],
+) -> None:
+    """The shard of the most patches; a file of the plan has all of each of its shards."""
+    filled = np.bincount(shards - shards[0], patches)
+    if filled.max() > found.most:
+        found.most = int(filled.max())
+        found.fullest = sides[shards - shards[0] == filled.argmax()]
 
 
 def _classes(rows: pa.Table, config: RunConfig) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from sess_kernels.errors import ConfigError, unknown
 
 FUSIONS = ("mean", "max")
 CHANNEL_WEIGHTS = ("score", "relative", "none")
+_FLOAT32_MAX = 3.4028234663852886e38
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,11 @@ class SESSConfig:
                 f"pre_filter_ratio must be in [0, 1) but got {self.pre_filter_ratio!r}; "
                 "0.9 drops nine patches of ten"
             )
-        if not (_is_number(self.theta) and self.theta >= 0):
-            found.append(f"theta must be a finite number of at least 0 but got {self.theta!r}")
+        if not (_is_number(self.theta) and 0 <= self.theta <= _FLOAT32_MAX):
+            found.append(
+                f"theta must be a finite number of at least 0 but got {self.theta!r}; "
+                "maps are float32, up to 3.4e38"
+            )
         found += self._search_faults()
         chosen: list[tuple[str, Any, tuple[str, ...]]] = [("fusion", self.fusion, FUSIONS)]
         chosen += [("channel_weights", self.channel_weights, CHANNEL_WEIGHTS)]
@@ -151,4 +155,5 @@ class SESSConfig:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    # a whole number may be too large for math.isfinite
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

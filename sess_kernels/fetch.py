@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; on CUDA through pinned memory, beside what else runs there.
+    """The tensor on a device.
+
+    On CUDA it goes through pinned memory on a stream of its own, beside what is still to run there;
+    only what is launched after this call waits for it.
 
     Example:
         >>> sent(torch.ones(2), torch.device("cpu"))
@@ -15,7 +20,17 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    copies, now = _copies(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(copies):
+        found = tensor.pin_memory().to(device, non_blocking=True)
+    now.wait_stream(copies)
+    found.record_stream(now)  # its memory belongs to the other stream, and must outlive this use
+    return found
+
+
+@lru_cache
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Fetched:

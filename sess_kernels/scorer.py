@@ -139,6 +139,18 @@ class PatchScorer:
         """Patches (batch_size, 3, S, S) as the network gets them, whatever they show."""
         return self._batches.images[: self.batch_size]
 
+    @property
+    def networks(self) -> list[tuple[Backbone, torch.dtype | None]]:
+        """What scores patches, each with the type that it takes them in if not its own."""
+        repeating: list[tuple[Backbone, torch.dtype | None]] = [(self.backbone, None)]
+        return [(self._first, self._dtype), *(repeating if self._fast else [])]
+
+    def buffer_rows(self, n_patches: int) -> tuple[int, int]:
+        """Rows of the buffers of patches and of features for a group of so many patches."""
+        rows = self._batches.rows(n_patches)
+        keep_images = self._fast or self._images_needed
+        return rows if keep_images else self.batch_size, rows if self._features_needed else 0
+
     def floor(self, n_batches: int) -> None:
         """As many bare forwards of the fixed batch, what a benchmark compares with."""
         for _ in range(n_batches):

@@ -108,6 +108,12 @@ class SearchScorer(PatchScorer):
         kept = self._kept(group.n_rows if keep else 0)
         return Scored(*kept, group.scores, classes, None, group.rows)
 
+    def buffer_rows(self, n_patches: int) -> tuple[int, int]:
+        """Rows of the buffers, as those of ``PatchScorer``; the search needs the features."""
+        rows = n_patches + self.batch_size
+        keep_images = self._fast or self._images_needed
+        return rows if keep_images else self.batch_size, self._batches.rows(rows)
+
     def _values(self, keep: bool) -> int:
         values = super()._values(keep)
         if not (keep and self._features_needed):  # the search needs them

@@ -47,6 +47,7 @@ class Setting:
         rows: Rows of a table to plan.
         labels: Where the classes of photographs come from, as in ``sess run``.
         class_groups: File of class groups, where the classes are not those of the backbone.
+        truth: Table of the boxes in photographs.
     """
 
     backbone: str = "lite0"
@@ -60,6 +61,7 @@ class Setting:
     rows: int = 1_000_000
     labels: str = "predicted"
     class_groups: str | None = None
+    truth: str | None = None
 
     def drawn(self) -> list[NDArray[np.uint8]]:
         """Images of blocks in random colours; what they show does not change what they cost."""

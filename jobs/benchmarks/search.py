@@ -12,14 +12,9 @@ import torch
 from torch import Tensor
 
 from jobs.benchmarks.measure import Row, Setting, spread
+from jobs.benchmarks.photographs import grouped, photographs_of
 from jobs.benchmarks.searched import Answers, Classes, Curves, answers_of, known, replay
-from pipeline.config import RunConfig
-from pipeline.images import read_rgb
-from pipeline.labels import LabelResolver
-from pipeline.planning import Dataset
-from pipeline.stages.backbone import read_class_groups
 from sess_kernels import SESS, Backbone, SESSConfig
-from sess_kernels.errors import SessError
 
 _RATIO = 0.9
 _TOGETHER = 8  # photographs of a call, which fill the device batches
@@ -27,18 +22,14 @@ _TOGETHER = 8  # photographs of a call, which fill the device batches
 
 def search(setting: Setting) -> list[Row]:
     """Time of every window over a search, how alike the maps are, what search and rivals find."""
-    if setting.source is None:
-        raise SessError("search is measured on photographs; give them with --source")
-    backbone = setting.load()
-    if setting.class_groups:
-        backbone.group_classes(read_class_groups(setting.class_groups))
-    photographs = _photographs(setting, setting.source, backbone)
+    backbone = grouped(setting)
+    photographs = photographs_of(setting, backbone)
     config = SESSConfig(scales=setting.scales, pre_filter_ratio=_RATIO)
     pair = SideBySide(backbone, config, setting.batch_size)
     curves = Curves(pair.every.config)
     for start in range(0, len(photographs), _TOGETHER):
         chunk = photographs[start : start + _TOGETHER]
-        images, classes = [read_rgb(uri) for uri, _ in chunk], [chosen for _, chosen in chunk]
+        images, classes = [one.read() for one in chunk], [one.classes for one in chunk]
         if start < setting.repeats * _TOGETHER:  # what a search asks for is replayed for all
             pair.time(images, classes)
         answers = list(answers_of(pair.every, images, classes))
@@ -48,20 +39,6 @@ def search(setting: Setting) -> list[Row]:
     rows = [pair.row(), *curves.rows()]
     counts = {"photographs": len(photographs), "maps": len(pair.correlations)}
     return [{"backbone": setting.backbone, **row, **counts} for row in rows]
-
-
-def _photographs(setting: Setting, source: str, backbone: Backbone) -> list[tuple[str, Classes]]:
-    """The photographs with their classes, ``None`` where these are predicted."""
-    config = RunConfig(labels=setting.labels, limit=setting.images)
-    resolve = LabelResolver(backbone.class_names, backbone.name)
-    found: list[tuple[str, Classes]] = []
-    for table in Dataset(source, config).tables():
-        classes: list[Classes] = [None] * table.num_rows
-        if setting.labels != "predicted":
-            columns = (table[name].combine_chunks() for name in ("image_id", "labels"))
-            classes = resolve(*columns).to_pylist()
-        found += zip(table["uri"].to_pylist(), classes, strict=True)
-    return found
 
 
 class SideBySide:

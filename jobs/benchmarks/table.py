@@ -23,12 +23,24 @@ def show(rows: list[Row]) -> None:
         more = "".join(
             said.format(row[name]) for name, said in _MORE.items() if row.get(name) is not None
         )
+        more += "".join(_judged(row, *named) for named in _JUDGED.items())
         table.add_row(
             row["backbone"], row["what"] + more, row.get("against", ""), middle, spread, *times
         )
     console = Console()
     console.width = max(console.width, _WIDTH)  # a file or a pipe has none of its own
     console.print(table)
+
+
+def _judged(row: Row, key: str, title: str) -> str:
+    """A figure of maps, and its difference from a rival with the interval, on a line of its own."""
+    if key not in row:
+        return ""
+    figure = row[key]
+    said = f"\n  {title} {figure['value']:.3f}"
+    if "difference" in figure:
+        said += " ({difference:+.3f}; {low:+.3f} to {high:+.3f})".format(**figure)
+    return said
 
 
 _TIMES = ("ms_per_patch", "against_ms_per_patch")
@@ -51,5 +63,13 @@ _MORE = {
     "growth_mb_per_1000_shards": ", growing by {:.1f} MB in 1,000 shards",
     "peak_growth_mb": ", memory grows by {:.0f} MB",
     "peak_mb": " (peak {:.1f} MB)",
+}
+_JUDGED = {
+    "pointing_game": "pointing game",
+    "max_box_acc_v2": "MaxBoxAccV2",
+    "insertion": "insertion",
+    "deletion": "deletion",
+    "overall": "overall",
+    "mass_inside": "mass inside the boxes",
 }
 _WIDTH = 150

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from jobs.bench import bench
-from jobs.benchmarks import BENCHMARKS, Setting
+from jobs.benchmarks import Setting
+from jobs.benchmarks.photographs import grouped, photographs_of
 from jobs.benchmarks.search import correlation
 from jobs.benchmarks.search_plot import draw as draw_plot
 from jobs.benchmarks.search_plot import main as plot
@@ -27,6 +28,7 @@ from jobs.benchmarks.searched import (
     replay,
     rival,
 )
+from jobs.photos import PHOTOS
 from sess_kernels import SESS, SESSConfig
 from sess_kernels.errors import SessError
 from sess_kernels.results import PatchScores
@@ -144,9 +146,18 @@ def test_bench_of_labelled_photographs_and_its_picture(draw, tmp_path, capsys):
         assert picture.width > 2 * picture.height
 
 
-def test_what_lacks_is_told(tmp_path):
-    with pytest.raises(SessError, match="give them with --source"):
-        BENCHMARKS["search"](Setting())
+def test_without_a_source_the_photographs_of_the_demo_are_searched():
+    setting = Setting()
+    found = photographs_of(setting, grouped(setting))
+    assert {one.name: one.classes for one in found} == {
+        name: [index] for name, index in PHOTOS.items()
+    }
+    for one in found:
+        pixels = one.read()
+        assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
+
+
+def test_a_file_without_results_is_told(tmp_path):
     (tmp_path / "other.json").write_text('{"rows": [{"what": "memory"}]}')
     with pytest.raises(SessError, match=r"other\.json holds no result of sess bench"):
         draw_plot({"other": tmp_path / "other.json"}, tmp_path / "other.png")

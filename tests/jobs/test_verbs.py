@@ -2,11 +2,16 @@
 
 import json
 import re
+from dataclasses import asdict, fields
 
 import pytest
 
 from jobs.cli import main
+from jobs.plan import _memory
+from pipeline.estimate import Estimate
 from pipeline.read import read_rows
+from sess_kernels import SESS, SESSConfig
+from sess_kernels.footprint import Footprint, footprint
 
 LOCAL = ["--engine", "local", "--scales", "1", "--device", "cpu", "--labels", "predicted"]
 
@@ -42,7 +47,36 @@ def test_plan_tells_what_a_run_takes_and_the_run_goes_on_with_it(said, photo_fol
     assert 0 < cut == 2 * (found["kept"] - kept)
     stored = sum(len(row["targets"][0]["map"]["bytes"]) for row in rows if row["targets"])
     assert stored / 4 < found["bytes"] < 4 * stored
+    sizes = [(300, 451)] * 2 + [(100, 150), (60, 90), (80, 120)]  # one shard; one is no image
+    memory = footprint(SESS("lite0", config=SESSConfig(scales=1)), sizes)
+    assert found["footprint"] == asdict(memory)
+    assert found["device_memory"] == memory.total
+    assert (found["batch_size"], found["device_free"]) == (4, None)
+    told = r"memory of a worker at least [\d.]+ MB beside its start: weights [\d.]+ MB, forward"
+    assert re.search(told, " ".join(text.replace("│", " ").split()))
     assert found["device_hours"] * 3.6e6 == pytest.approx(found["ms_per_patch"] * found["patches"])
+
+
+def test_plan_says_what_memory_is_for_and_what_to_do_about_it():
+    parts = Footprint(2_000_000, 6_000_000, 10_000_000, 2_000_000)
+    rest = {one.name: 0 for one in fields(Estimate)} | {"device": "GPU", "footprint": parts}
+    rest |= {"device_memory": parts.total, "batch_size": 128}
+    fits, full, alone = (
+        _memory(Estimate(**rest | changes))
+        for changes in (
+            {"device_free": 30_000_000},
+            {"device_free": 19_000_000},
+            {"device_free": 19_000_000, "batch_size": 1},
+        )
+    )
+    assert fits == (
+        "at least 20 MB a worker: weights 2 MB, forward of 128 patches 6 MB, "
+        "kept patches and features 10 MB, images and maps 2 MB; 30 MB are free"
+    )
+    assert full.endswith(
+        "; more than the 19 MB that are free: give a smaller device batch, --batch-size 64 say"
+    )
+    assert "no device batch is smaller" in alone
 
 
 def test_status_of_a_run(said, photo_folder, tmp_path):

@@ -32,6 +32,14 @@ def test_values_of_another_type_are_faults(values):
         SESSConfig(**values)
 
 
+@pytest.mark.parametrize("theta", [1e39, 10**400, -0.1, float("inf")])
+def test_theta_is_a_float32(theta):
+    with pytest.raises(ConfigError, match="theta must be a finite number of at least 0") as caught:
+        SESSConfig(theta=theta)
+    assert "\n" not in str(caught.value)
+    assert SESSConfig(theta=3.4e38).theta == 3.4e38
+
+
 def test_step_beyond_the_window_would_lose_pixels():
     with pytest.raises(ConfigError, match="step_size must not exceed window_size"):
         SESSConfig(step_size=225).for_input(224)

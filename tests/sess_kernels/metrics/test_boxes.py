@@ -1,0 +1,88 @@
+"""Boxes of maps beside connected components of another library, a threshold at a time."""
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from skimage.measure import label, regionprops
+
+from sess_kernels import SessError
+from sess_kernels.metrics import best_ious, max_box_accuracy
+
+
+def _smooth(seed, size=(40, 50)):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random(size), 3)
+    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+
+
+def _regions(marked):
+    """Boxes of components, and of holes with the marked pixels around them."""
+    found = [region.bbox for region in regionprops(label(marked, connectivity=2))]
+    holes = label(np.pad(~marked, 1, constant_values=True), connectivity=1)
+    for region in regionprops(holes):
+        top, left, bottom, right = (side - 1 for side in region.bbox)
+        if top >= 0 and left >= 0 and bottom <= marked.shape[0] and right <= marked.shape[1]:
+            found.append((top - 1, left - 1, bottom + 1, right + 1))
+    return [(left, top, right, bottom) for top, left, bottom, right in found]
+
+
+def _iou(found, true, size):
+    """As the evaluation has it: ends of found boxes stay inside, and count as pixels of theirs."""
+    left, top, right, bottom = found
+    right, bottom = min(right, size[1] - 1), min(bottom, size[0] - 1)
+    width = min(right, true[2]) - max(left, true[0]) + 1
+    height = min(bottom, true[3]) - max(top, true[1]) + 1
+    inter = max(width, 0) * max(height, 0)
+    areas = [(x1 - x0 + 1) * (y1 - y0 + 1) for x0, y0, x1, y1 in ((left, top, right, bottom), true)]
+    return inter / (sum(areas) - inter)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_best_boxes_are_those_of_components_and_holes(seed):
+    saliency, true = _smooth(seed), [(5, 8, 20, 30), (30, 2, 44, 18)]
+    found = best_ious(torch.from_numpy(saliency), torch.tensor(true).float())
+    steps = (saliency.astype(float) * 255).astype(np.uint8)
+    for number in range(0, 1000, 37):
+        boxes = _regions(steps > int(number / 1000 * steps.max()))
+        expected = max(_iou(box, one, saliency.shape) for box in boxes for one in true)
+        assert found[number].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_ring_has_a_box_of_its_hole_too():
+    saliency = torch.zeros(30, 30)
+    saliency[2:28, 2:28] = 1
+    saliency[10:20, 10:20] = 0
+    hole = torch.tensor([[9.0, 9.0, 21.0, 21.0]])
+    assert best_ious(saliency, hole).max() == 1
+
+
+def test_a_map_of_zeros_marks_nothing():
+    found = best_ious(torch.zeros(30, 30), torch.tensor([[5.0, 5.0, 15.0, 15.0]]))
+    assert found.max() == 0
+
+
+def test_true_boxes_are_rounded_down_to_pixels():
+    saliency = torch.zeros(30, 30)
+    saliency[5:15, 5:15] = 1
+    assert best_ious(saliency, torch.tensor([[5.9, 5.2, 15.7, 15.1]])).max() == 1
+
+
+def test_one_threshold_serves_all_images():
+    ious = torch.tensor([[0.9, 0.1, 0.6], [0.1, 0.9, 0.6]])
+    # at 0.3 and 0.5 the last one finds both, at 0.7 only the first two find one
+    assert max_box_accuracy(ious) == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+def test_without_opencv_it_says_what_to_install(monkeypatch):
+    find = builtins.__import__
+
+    def without(name, *rest):
+        if name == "cv2":
+            raise ImportError(name)
+        return find(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(SessError, match=r"sess-pipeline\[evaluate\]"):
+        best_ious(torch.ones(4, 4), torch.tensor([[0.0, 0, 2, 2]]))
