@@ -30,8 +30,10 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed  ## SESS beside its forwards, other libraries, the passes of its methods
+bench: $(VENV)/.installed  ## SESS beside its forwards, other libraries, the passes of its methods; on a GPU too
 	$(BIN)/sess bench --backbone lite0 torchvision/resnet50 --out $(BENCH)
+	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; \
+	then $(MAKE) bench-device; else echo "no CUDA device: nothing measured on one"; fi
 
 bench-engines: $(VENV)/.installed  ## engine ray beside engine local
 	$(BIN)/sess bench --what engines --images 40 --repeats 5 --out $(BENCH)

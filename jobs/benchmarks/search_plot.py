@@ -44,7 +44,7 @@ def draw(files: Mapping[str, Path], out: Path) -> None:
     panels = {title: rows_of(path) for title, path in files.items()}
     figure = Figure(figsize=(_PANEL[0] * len(panels), _PANEL[1]), layout="constrained")
     FigureCanvasAgg(figure)
-    [axes] = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    [axes] = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
     for one, (title, rows) in zip(axes, panels.items(), strict=True):
         _panel(one, title, rows)
     axes[0].set_ylabel("share of the patches to keep that is found")
