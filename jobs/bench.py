@@ -64,12 +64,12 @@ def bench(
             device (SESS at several ratios and precisions beside its passes, bare and compiled). If
             not given device with --device cuda, else the first of these up to cpu, and search.
         backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights. If not
-            given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0. Some of the
-            benchmarks are run for the first alone.
+            given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0. Run for the
+            first alone: memory, references, plan, overhead, driver, cpu and search.
         device: cpu or cuda.
         scales: Number of scales.
         images: Drawn images of 227x227 pixels in each measurement, or photographs of --source. If
-            not given 1; 25 for `device` on cuda.
+            not given 1; 25 for `device` on cuda. `search` without --source has its five.
         repeats: Measurements; rivals alternate.
         threads: CPU threads of a backbone worker.
         batch_size: Patches of a device batch.

@@ -50,7 +50,7 @@ class Layout:
 
 def cpu(setting: Setting) -> Iterator[Row]:
     """Time of bare forwards in other layouts over that of a run: a worker a core, its batch."""
-    cores = len(os.sched_getaffinity(0))
+    cores = os.cpu_count() or 1
     usual = Layout(cores, 1, setting.batch_size or SESS(setting.load()).batch_size)
     others = [replace(usual, batch_size=size) for size in _BATCHES]
     others += [replace(usual, environ=env, said=said) for said, env in _HUGE_PAGES.items()]

@@ -63,7 +63,8 @@ def row_of(found: Sequence[Judged], against: Sequence[Judged] | None, owners: Se
         owners: Number of the photograph of each; these are resampled.
     """
     mine, theirs = _figures(found), _figures(against or found)
-    maps_of = [torch.tensor(_places(owners, number)) for number in range(max(owners) + 1)]
+    numbers = torch.tensor(owners)
+    maps_of = [(numbers == one).nonzero()[:, 0] for one in sorted(set(owners))]
     row: Row = {}
     for name, figure in mine.items():
         row[name] = {"value": figure(torch.arange(len(found)))}
@@ -76,10 +77,6 @@ def row_of(found: Sequence[Judged], against: Sequence[Judged] | None, owners: Se
             one = bootstrap(len(maps_of), difference)
             row[name] |= {"difference": one.value, "low": one.low, "high": one.high}
     return row
-
-
-def _places(owners: Sequence[int], number: int) -> list[int]:
-    return [place for place, owner in enumerate(owners) if owner == number]
 
 
 def _figures(found: Sequence[Judged]) -> dict[str, Figure]:

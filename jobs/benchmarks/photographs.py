@@ -20,6 +20,7 @@ from pipeline.labels import LabelResolver
 from pipeline.planning import Dataset
 from pipeline.stages.backbone import read_class_groups
 from sess_kernels import Backbone
+from sess_kernels.errors import SessError
 
 
 class Photograph(NamedTuple):
@@ -48,8 +49,11 @@ def photographs_of(setting: Setting, backbone: Backbone) -> list[Photograph]:
     """The photographs of a benchmark's source; those of ``sess demo`` if there is none.
 
     Raises:
-        SessError: If the source cannot be read, or a label is unknown.
+        SessError: If the source cannot be read, a label is unknown, or there are class groups for
+            photographs of ImageNet's classes.
     """
+    if setting.source is None and setting.class_groups:
+        raise SessError("class groups are for photographs of your own; give them with --source")
     if setting.source is None:
         return [
             Photograph(name, [of_photo], partial(_rgb, name)) for name, of_photo in PHOTOS.items()

@@ -26,7 +26,7 @@ from jobs.benchmarks.searched import (
 )
 from pipeline.labels import LabelResolver
 from sess_kernels import SESS, SESSConfig
-from sess_kernels.errors import SessError
+from sess_kernels.errors import SessError, one_line
 
 EVERY = "every window"
 _RATIO = 0.9
@@ -64,10 +64,14 @@ def read_boxes(path: Path, resolve: LabelResolver) -> Boxes:
     """Boxes from a CSV with the columns image, label, x0, y0, x1, y1, in pixels.
 
     Raises:
-        SessError: If a column is missing, a corner is no number, or a label is unknown.
+        SessError: If it cannot be read, a column is missing, a corner is no number, or a label is
+            unknown.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SessError(f"{path} cannot be read as a CSV of boxes: {one_line(error)}") from error
     missing = [name for name in _COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise SessError(f"{path} has no column {missing[0]}; it needs {', '.join(_COLUMNS)}")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sess_kernels.errors import SessError
 
-THRESHOLDS = 1000
-"""Thresholds of a curve: 0, 0.001, ..., 0.999 of a map's largest value."""
+THRESHOLDS = np.arange(0, 1, 0.001)
+"""Thresholds of a curve, shares of a map's largest value."""
 IOUS = (0.3, 0.5, 0.7)
 """What counts as found in MaxBoxAccV2, whose figure is the mean over these."""
 
@@ -28,7 +28,7 @@ def best_ious(saliency: Tensor, boxes: Tensor) -> Tensor:
         boxes: True boxes (M, 4), ``xyxy`` in pixels of the map.
 
     Returns:
-        Largest intersection over union (``THRESHOLDS``,), float32.
+        Largest intersection over union (T,) at each of ``THRESHOLDS``, float32.
 
     Raises:
         SessError: If OpenCV is missing.
@@ -41,12 +41,9 @@ def best_ious(saliency: Tensor, boxes: Tensor) -> Tensor:
         ((1000,), 1.0, 1.0)
     """
     steps = (saliency.cpu().double() * 255).to(torch.uint8).numpy()
-    peak = int(steps.max())
-    # the products of Python's floats, as the threshold is rounded down
-    levels = np.array([int(number / THRESHOLDS * peak) for number in range(THRESHOLDS)])
+    levels, places = np.unique((THRESHOLDS * steps.max()).astype(int), return_inverse=True)
     true = boxes.cpu().double().numpy()
-    at_level = {int(level): _best(steps, int(level), true) for level in np.unique(levels)}
-    return torch.tensor([at_level[int(level)] for level in levels])
+    return torch.tensor([_best(steps, int(level), true) for level in levels])[places]
 
 
 def max_box_accuracy(ious: Tensor) -> float:

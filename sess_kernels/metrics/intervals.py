@@ -29,7 +29,7 @@ def bootstrap(
 
     Args:
         n: How many things there are.
-        figure: Of chosen things, ``int64 (n,)`` their numbers.
+        figure: Of chosen things, ``int64 (n,)`` their numbers; where it is NaN it is left out.
         resamples: How often.
         seed: Of the choices.
 
@@ -42,5 +42,5 @@ def bootstrap(
     chosen = torch.randint(n, (resamples, n), generator=generator)
     values = torch.tensor([figure(one) for one in chosen]).double()
     tail = (1 - _LEVEL) / 2
-    low, high = values.quantile(torch.tensor([tail, 1 - tail]).double()).tolist()
+    low, high = values.nanquantile(torch.tensor([tail, 1 - tail]).double()).tolist()
     return Interval(figure(torch.arange(n)), low, high)

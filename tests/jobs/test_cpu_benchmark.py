@@ -17,7 +17,7 @@ def test_layouts_are_compared_with_the_usual_one(monkeypatch):
     ran = []
     monkeypatch.setattr(layouts, "_BATCHES", (2,))
     monkeypatch.setattr(layouts, "_HUGE_PAGES", {"huge pages": {"THP_MEM_ALLOC_ENABLE": "1"}})
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(layouts, "_workers", lambda _, layout: nullcontext(layout))
     monkeypatch.setattr(layouts, "_run", lambda layout, n: ran.append((layout, n)))
     rows = list(BENCHMARKS["cpu"](Setting("timm/test_resnet", repeats=1)))

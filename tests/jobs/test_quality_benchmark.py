@@ -52,6 +52,14 @@ def test_faults_of_a_table_of_boxes_are_told(tmp_path, text, said):
         read_boxes(path, CATS)
 
 
+def test_a_table_that_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(SessError, match=r"none\.csv cannot be read as a CSV of boxes"):
+        read_boxes(tmp_path / "none.csv", CATS)
+    (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(SessError, match=r"picture\.csv cannot be read as a CSV of boxes"):
+        read_boxes(tmp_path / "picture.csv", CATS)
+
+
 def test_differences_are_of_the_same_maps_and_intervals_over_photographs():
     mine = [_judged(True, 0.8), _judged(True, 0.8), _judged(False, 0.4)]
     theirs = [_judged(True, 0.8), _judged(False, 0.4), _judged(False, 0.4)]
@@ -63,6 +71,8 @@ def test_differences_are_of_the_same_maps_and_intervals_over_photographs():
     assert row["mass_inside"]["value"] == 0.5  # of the maps that have any
     assert row["max_box_acc_v2"]["value"] == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
     assert row["max_box_acc_v2"]["difference"] == pytest.approx((0 + 1 / 3 + 1 / 3) / 3)
+    # a photograph without boxes, here one between them, is none of those that are resampled
+    assert row_of(mine, theirs, [0, 0, 2]) == row
     assert row_of(theirs, None, [0, 0, 1])["pointing_game"] == {"value": pytest.approx(1 / 3)}
 
 

@@ -155,6 +155,8 @@ def test_without_a_source_the_photographs_of_the_demo_are_searched():
     for one in found:
         pixels = one.read()
         assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
+    with pytest.raises(SessError, match="give them with --source"):
+        photographs_of(replace(setting, class_groups="groups.json"), SESS().backbone)
 
 
 def test_a_file_without_results_is_told(tmp_path):

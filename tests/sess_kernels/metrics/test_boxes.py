@@ -44,8 +44,8 @@ def test_best_boxes_are_those_of_components_and_holes(seed):
     saliency, true = _smooth(seed), [(5, 8, 20, 30), (30, 2, 44, 18)]
     found = best_ious(torch.from_numpy(saliency), torch.tensor(true).float())
     steps = (saliency.astype(float) * 255).astype(np.uint8)
-    for number in range(0, 1000, 37):
-        boxes = _regions(steps > int(number / 1000 * steps.max()))
+    for number, threshold in list(enumerate(np.arange(0, 1, 0.001)))[::37]:
+        boxes = _regions(steps > int(threshold * np.max(steps)))
         expected = max(_iou(box, one, saliency.shape) for box in boxes for one in true)
         assert found[number].item() == pytest.approx(expected, abs=1e-6)
 

@@ -20,6 +20,12 @@ def test_intervals_of_a_mean_are_those_of_scipy():
     assert found.high == pytest.approx(expected.high, abs=0.03)
 
 
+def test_choices_without_a_figure_are_left_out():
+    values = torch.tensor([1.0, 3.0, torch.nan])
+    found = bootstrap(3, lambda chosen: values[chosen].nanmean().item())
+    assert found == (2, 1, 3)
+
+
 def test_a_paired_difference_is_surer_than_its_parts():
     draw = torch.Generator().manual_seed(0)
     one = torch.randn(100, generator=draw)
