@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from uuid import uuid4
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from pipeline.stages import DecodeWorker, SaliencyWorker
 from sess_kernels.errors import SessError
 
 _GRACE_SECONDS = 8.0  # for the batches in flight, when the run is interrupted
+_POLL_SECONDS = 0.2
 
 
 def run_local(job: Job, watch: Watch) -> None:
@@ -60,32 +62,35 @@ class _Run:
         self._faults: list[BaseException] = []
 
     def go(self) -> None:
-        # daemons: an interrupted run does not wait for a batch that takes minutes
-        threads = [
-            threading.Thread(target=self._work, args=(device,), daemon=True)
-            for device in self._devices
-        ]
-        for thread in threads:
-            thread.start()
+        ended = []
+        for device in self._devices:
+            ended.append(threading.Event())
+            # daemons: an interrupted run does not wait for a batch that takes minutes
+            threading.Thread(target=self._work, args=(device, ended[-1]), daemon=True).start()
         try:
-            for thread in threads:
-                thread.join()
+            for one in ended:
+                # in short waits: a signal may reach any thread, and wakes that thread alone
+                while not one.wait(_POLL_SECONDS):
+                    pass
         except BaseException:
             self._stop.set()
-            for thread in threads:
-                thread.join(_GRACE_SECONDS / len(threads))
+            until = time.monotonic() + _GRACE_SECONDS
+            for one in ended:
+                one.wait(max(0.0, until - time.monotonic()))
             raise
         if self._faults:
             raise self._faults[0]
         if stop := self._watch.stop():
             raise Stopped(stop)
 
-    def _work(self, device: str) -> None:
+    def _work(self, device: str, ended: threading.Event) -> None:
         try:
             self._explain_all(device)
         except BaseException as fault:  # told by the thread that waits
             self._faults.append(fault)
             self._stop.set()
+        finally:
+            ended.set()
 
     def _explain_all(self, device: str) -> None:
         job, config = self._job, self._job.config

@@ -1,5 +1,6 @@
 """Drivers as processes of their own, what they left behind, and the comparison with it."""
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -116,6 +117,20 @@ class Driver:
         """Send it a signal; it may have ended."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def signal_thread(self, number, main):
+        """Send its main thread a signal, or another one that takes it, as the kernel may choose."""
+        if main:
+            thread = self.pid
+        else:
+            threads = [int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir()]
+            thread = next(one for one in threads if one != self.pid and self._takes(one, number))
+        assert ctypes.CDLL(None).tgkill(self.pid, thread, int(number)) == 0
+
+    def _takes(self, thread, number):
+        status = Path(f"/proc/{self.pid}/task/{thread}/status").read_text()
+        blocked = next(line for line in status.splitlines() if line.startswith("SigBlk"))
+        return not int(blocked.split()[1], 16) >> (number - 1) & 1
 
     def wait(self, seconds=PATIENCE):
         """Its exit code; minus the number of the signal that ended it."""

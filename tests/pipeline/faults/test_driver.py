@@ -18,13 +18,14 @@ MOMENTS = [("running", 3.0), ("work", 0.5), ("write", 0.05), ("commit+2", 0.3)]
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_driver_goes_on_where_it_was(cluster, source, expected, flags, tmp_path, seed):
-    flags.set("slow", 0.002)
+    flags.set("slow", 0.01)
     rng = random.Random(seed)
     moments = [("start", 1.0), ("lease", 0.5), *rng.sample(MOMENTS[:3], 2), MOMENTS[3]]
     out, log = tmp_path / "out", tmp_path / "log"
     argv = arguments(source, out, "ray", cluster.address)
     killed = kill_at(moments, argv, out, log, rng)
     assert killed == len(moments)
+    flags.clear()
     summary = run(source, out, RunConfig(engine="ray", address=cluster.address, **SETTINGS))
     assert summary.resumed > 0
     expected.hold("driver killed, ray", killed, out)
@@ -33,7 +34,7 @@ def test_a_killed_driver_goes_on_where_it_was(cluster, source, expected, flags, 
 
 def test_an_interrupted_run_says_how_to_go_on(cluster, source, expected, flags, tmp_path):
     out = tmp_path / "out"
-    flags.set("slow", 0.01)
+    flags.set("slow", 0.03)
     argv = arguments(source, out, "ray", cluster.address)
     driver = subprocess.Popen(
         [sys.executable, "-m", "jobs", *argv],

@@ -15,13 +15,14 @@ MARKED = "031.png"
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_driver_goes_on_where_it_was(source, expected, flags, tmp_path, seed):
-    flags.set("slow", 0.002)
+    flags.set("slow", 0.01)
     rng = random.Random(seed)
     moments = MOMENTS[:2] + rng.sample(MOMENTS[2:], 3)
     out, log = tmp_path / "out", tmp_path / "log"
     argv = arguments(source, out, "local")
     killed = kill_at(moments, argv, out, log, rng)
     assert killed == len(moments)
+    flags.clear()
     summary = run(source, out, RunConfig(engine="local", **SETTINGS))
     assert summary.resumed > 0
     expected.hold("driver killed, local", killed, out)
@@ -60,27 +61,31 @@ def test_a_device_without_memory(source, expected, flags, tmp_path, for_ever):
     assert all("out of memory" in reason for reason in reasons.values())
 
 
-def test_an_interrupted_run_says_how_to_go_on(source, expected, flags, tmp_path):
+@pytest.mark.parametrize("to_main_thread", [True, False])
+def test_an_interrupted_run_says_how_to_go_on(source, expected, flags, tmp_path, to_main_thread):
     out, log = tmp_path / "out", tmp_path / "log"
-    flags.set("slow", 0.01)
+    flags.set("slow", 0.03)
     argv = arguments(source, out, "local")
     with Driver(argv, log) as driver:
         until(lambda: not driver.alive or len(list(out.glob("maps/*.parquet"))) > 1)
-        driver.signal(signal.SIGINT)
+        before = len(rows_of(out))
+        driver.signal_thread(signal.SIGINT, to_main_thread)
         assert driver.wait(10) == 130
         said = driver.said()
     assert "interrupted" in said
     assert "same command again" in said
-    assert 0 < len(rows_of(out)) < len(expected.rows)
+    assert before < len(rows_of(out)) < len(expected.rows)  # what was under way is kept
+    flags.clear()
     with Driver(argv, log) as driver:
         assert driver.wait() == 0, driver.said()
-    expected.hold("interrupted, local", 1, out)
+    thread = "main" if to_main_thread else "another"
+    expected.hold(f"interrupted in {thread} thread, local", 1, out)
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(source, expected, flags, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
     argv = arguments(source, out, "local")
-    flags.set("slow", 0.01)
+    flags.set("slow", 0.05)
     with Driver(argv, log) as first:
         until(lambda: not first.alive or (out / "maps").exists())
         with Driver(argv, tmp_path / "second") as second:
