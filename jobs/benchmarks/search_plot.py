@@ -47,6 +47,7 @@ def draw(files: Mapping[str, Path], out: Path) -> None:
     [axes] = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
     for one, (title, rows) in zip(axes, panels.items(), strict=True):
         _panel(one, title, rows)
+    axes[0].set_xlim(left=0)  # of all panels, and after them: what comes later would not widen it
     axes[0].set_ylabel("share of the patches to keep that is found")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(_LOOKS))
@@ -73,12 +74,13 @@ def _panel(axes: Any, title: str, rows: Sequence[Row]) -> None:
         # which scales the rows of FEWER say; the others have an aim in theirs
         label = mine[0]["what"].rpartition(", r =")[0] if rule == FEWER and mine else rule
         axes.plot(*at, label=label, **look)
-        for row in mine if rule == SEARCH else ():
+        for number, row in enumerate(mine if rule == SEARCH else ()):
             place = (row["share_of_windows"], row["recall"])
-            aim = f"{row['search_recall']:g}"
-            axes.annotate(aim, place, (0, 7), textcoords="offset points", ha="right", fontsize=8)
+            aim, side = f"{row['search_recall']:g}", -13 if number % 2 else 7  # close by: in turns
+            axes.annotate(
+                aim, place, (0, side), textcoords="offset points", ha="center", fontsize=8
+            )
     axes.set(title=title, xlabel="share of the windows that are scored", ylim=(0, 1.05))
-    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
 
 

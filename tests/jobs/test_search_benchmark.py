@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from jobs.bench import bench
@@ -157,6 +158,25 @@ def test_without_a_source_the_photographs_of_the_demo_are_searched():
         assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
     with pytest.raises(SessError, match="give them with --source"):
         photographs_of(replace(setting, class_groups="groups.json"), SESS().backbone)
+
+
+def test_every_panel_of_the_picture_shows_all_its_points(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    files = {}
+    for share in (0.3, 0.6):  # the later one needs more room
+        rows = [
+            {"rule": SEARCH, "share_of_windows": at, "recall": 1.0, "search_recall": at}
+            for at in (0.1, share)
+        ]
+        files[str(share)] = tmp_path / f"{share}.json"
+        files[str(share)].write_text(json.dumps({"rows": rows}))
+    draw_plot(files, tmp_path / "unused.png")
+    for panel, share in zip(drawn[0].axes, (0.3, 0.6), strict=True):
+        left, right = panel.get_xlim()
+        assert left == 0
+        assert share < right < 1
+        assert sorted(one.get_text() for one in panel.texts) == ["0.1", str(share)]
 
 
 def test_a_file_without_results_is_told(tmp_path):
