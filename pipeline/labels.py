@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,16 +13,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.records import SOURCE_SCHEMA
+from pipeline.sources.listed import Listed
 from pipeline.strings import offsets_of
 from sess_kernels.errors import SessError, unknown
 
-_logger = logging.getLogger(__name__)
 _LABELS = SOURCE_SCHEMA.get_field_index("labels")
 _UNKNOWN = -1
 
 
 def attach(
-    tables: Iterable[pa.Table], labels: Mapping[str, tuple[str, ...]], table: str
+    tables: Iterable[pa.Table],
+    labels: Mapping[str, tuple[str, ...]],
+    table: str,
+    listed: Listed,
 ) -> Iterator[pa.Table]:
     """Give the rows of a source the labels of a table; rows that it does not list are left out.
 
@@ -32,6 +35,7 @@ def attach(
         tables: Rows of ``records.SOURCE_SCHEMA``.
         labels: Labels by image, see ``sources.read_labels``.
         table: Name of the table of labels, for messages.
+        listed: Is told how many rows were left out.
 
     Raises:
         SessError: If one name stands for two images; after the last row, if the table lists images
@@ -40,28 +44,26 @@ def attach(
     Example:
         >>> rows = [{"image_id": "a/1.jpg", "uri": "/a/1.jpg"}, {"image_id": "2", "uri": "/2"}]
         >>> rows = pa.Table.from_pylist(rows, SOURCE_SCHEMA)
-        >>> [found.to_pylist()[0]["labels"] for found in attach([rows], {"1.jpg": ("3",)}, "l.csv")]
+        >>> [found] = attach([rows], {"1.jpg": ("3",)}, "labels.csv", Listed())
+        >>> found["labels"].to_pylist()
         [['3']]
     """
     labels = {posixpath.normpath(name): found for name, found in labels.items()}
     used: dict[str, str] = {}
-    unlabelled = 0
     for rows in tables:
         keys = [_key(image_id, labels) for image_id in rows["image_id"].to_pylist()]
         kept = [number for number, key in enumerate(keys) if key is not None]
-        unlabelled += len(keys) - len(kept)
-        listed = rows.take(pa.array(kept, pa.int64()))
+        listed.unlabelled += len(keys) - len(kept)
+        taken = rows.take(pa.array(kept, pa.int64()))
         found = [key for key in keys if key is not None]
-        for key, image_id in zip(found, listed["image_id"].to_pylist(), strict=True):
+        for key, image_id in zip(found, taken["image_id"].to_pylist(), strict=True):
             if key in used:
                 raise SessError(
                     f"{table}: {key} stands for {used[key]} and {image_id}; give their paths"
                 )
             used[key] = image_id
         column = pa.array([labels[key] for key in found], SOURCE_SCHEMA.field(_LABELS).type)
-        yield listed.set_column(_LABELS, SOURCE_SCHEMA.field(_LABELS), column)
-    if unlabelled:
-        _logger.warning("%d images have no label in %s and are left out", unlabelled, table)
+        yield taken.set_column(_LABELS, SOURCE_SCHEMA.field(_LABELS), column)
     missing = [name for name in labels if name not in used]
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -76,6 +78,61 @@ def _key(image_id: str, labels: Mapping[str, tuple[str, ...]]) -> str | None:
         return image_id
     name = posixpath.basename(image_id)
     return name if name in labels else None
+
+
+def labelled(
+    tables: Iterable[pa.Table], without: frozenset[str], listed: Listed
+) -> Iterator[pa.Table]:
+    """The rows that have a label, and of their labels those that outputs stand for.
+
+    Args:
+        tables: Rows of ``records.SOURCE_SCHEMA``.
+        without: Class names, in lower case, that no output stands for.
+        listed: Is told what was left out.
+
+    Raises:
+        SessError: After the last row, if none had a label.
+
+    Example:
+        >>> rows = [{"image_id": "1", "uri": "/1", "labels": ["cat", "sink"]}]
+        >>> rows += [{"image_id": "2", "uri": "/2", "labels": []}]
+        >>> rows, listed = pa.Table.from_pylist(rows, SOURCE_SCHEMA), Listed()
+        >>> [found] = labelled([rows], frozenset(["sink"]), listed)
+        >>> found["labels"].to_pylist(), listed.unlabelled, dict(listed.without_outputs)
+        ([['cat']], 1, {'sink': 1})
+    """
+    n_kept = 0
+    for rows in tables:
+        labels = rows["labels"].combine_chunks()
+        said = np.asarray(pc.fill_null(pc.list_value_length(labels), 0)) > 0
+        if without:
+            labels = _with_outputs(labels, without, listed.without_outputs)
+            rows = rows.set_column(_LABELS, SOURCE_SCHEMA.field(_LABELS), labels)
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(labels), 0))
+        listed.unlabelled += int((~said).sum())
+        kept = rows if lengths.all() else rows.filter(pa.array(lengths > 0))
+        n_kept += kept.num_rows
+        if kept.num_rows:
+            yield kept
+    if not n_kept:
+        raise SessError(
+            "no image has a label that an output of the backbone stands for; "
+            "see --class-groups, or run with --labels predicted"
+        )
+
+
+def _with_outputs(
+    labels: pa.ListArray, without: frozenset[str], left: Counter[str]
+) -> pa.ListArray:
+    """The labels without those of some names, which are counted."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(labels), 0), np.int64)
+    texts = labels.flatten()
+    lost = pc.is_in(pc.utf8_lower(texts), pa.array(sorted(without)))
+    left.update(texts.filter(lost).to_pylist())
+    kept = np.asarray(pc.invert(lost))
+    rows = np.repeat(np.arange(len(lengths)), lengths)[kept]
+    lengths = np.bincount(rows, minlength=len(lengths))
+    return pa.ListArray.from_arrays(offsets_of(lengths), texts.filter(pa.array(kept)))
 
 
 class LabelResolver:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import pyarrow as pa
@@ -12,11 +12,12 @@ from pipeline.config import RunConfig
 from pipeline.difference import first_difference
 from pipeline.files import Folder
 from pipeline.fingerprint import fingerprint
-from pipeline.labels import LabelResolver, attach
+from pipeline.labels import LabelResolver, attach, labelled
 from pipeline.layout import PLAN_FOLDER
 from pipeline.plan_rows import PlanConfig
 from pipeline.scheduler import Plan, write_plan
-from pipeline.sources import first_rows, open_source, read_labels
+from pipeline.sources import Listed, first_rows, open_source, read_labels
+from pipeline.stages.backbone import without_outputs
 from sess_kernels import SESS
 from sess_kernels.errors import SessError
 
@@ -33,13 +34,20 @@ class Dataset:
     source: str
     config: RunConfig
 
-    def tables(self) -> Iterator[pa.Table]:
+    def tables(self, listed: Listed | None = None) -> Iterator[pa.Table]:
         """Rows of ``records.SOURCE_SCHEMA``; faults of the source before the first of them.
+
+        Images without a label, and labels that no output of the backbone stands for, are left out
+        where labels are asked for.
+
+        Args:
+            listed: Is told what is left out, and the classes of the source.
 
         Raises:
             SessError: If the source cannot be read, lists nothing, or lacks labels.
         """
-        rows = open_source(self.source)
+        listed = Listed() if listed is None else listed
+        rows = open_source(self.source, listed)
         first = next(rows, None)
         if first is None or not first.num_rows:
             raise SessError(f"{self.source} lists no image; is it the right one?")
@@ -50,7 +58,9 @@ class Dataset:
             )
         whole: Iterator[pa.Table] = chain([first], rows)
         if labels not in ("given", "predicted"):
-            whole = attach(whole, read_labels(labels), labels)
+            whole = attach(whole, read_labels(labels), labels, listed)
+        if labels != "predicted":
+            whole = labelled(whole, without_outputs(self.config.class_groups), listed)
         return whole if limit is None else first_rows(whole, limit)
 
     def write_plan(self, folder: Folder, explain: SESS) -> Plan:
@@ -63,7 +73,9 @@ class Dataset:
         Raises:
             SessError: As ``tables``, and if ids or labels are at fault.
         """
-        return write_plan(self.tables(), folder, plan_config(self.config, explain))
+        listed = Listed()
+        plan = write_plan(self.tables(listed), folder, plan_config(self.config, explain))
+        return replace(plan, listed=listed.to_dict())
 
     def check_same(self, out: Folder, plan: Plan, explain: SESS) -> None:
         """Refuse a source that is not the one that was planned.

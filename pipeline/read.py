@@ -43,6 +43,25 @@ class MapRecord:
     patches: tuple[PatchSaliency, ...] = ()
 
 
+@dataclass(frozen=True)
+class ImageMaps:
+    """An image of a run and the maps of its classes.
+
+    Attributes:
+        image_id: Id of the image.
+        uri: Where its file is.
+        height: Its height in pixels, after EXIF rotation.
+        width: Its width.
+        records: A map for each class.
+    """
+
+    image_id: str
+    uri: str
+    height: int
+    width: int
+    records: tuple[MapRecord, ...]
+
+
 def read_rows(out: str | Path) -> Iterator[dict[str, Any]]:
     """Rows of ``records.RESULT_SCHEMA`` as they are stored, one for each image.
 
@@ -71,16 +90,32 @@ def read_maps(out: str | Path) -> Iterator[MapRecord]:
         ...
         sess_kernels.errors.SessError: nowhere holds no maps; is it the --out of a `sess run`?
     """
+    for image in read_images(out):
+        yield from image.records
+
+
+def read_images(out: str | Path) -> Iterator[ImageMaps]:
+    """The images that have maps, one after the other.
+
+    Raises:
+        SessError: If OUT is no folder of a run.
+    """
+    folder = Folder.of(out)
     for row in read_rows(out):
-        for target in row["targets"]:
-            yield MapRecord(
-                row["image_id"],
-                target["class_index"],
-                target["class_name"],
-                target["score"],
-                _map(Folder.of(out), target),
-                tuple(_patch(patch) for patch in target["patches"] or ()),
-            )
+        if row["targets"]:
+            records = tuple(_record(folder, row["image_id"], one) for one in row["targets"])
+            yield ImageMaps(row["image_id"], row["uri"], row["height"], row["width"], records)
+
+
+def _record(folder: Folder, image_id: str, target: dict[str, Any]) -> MapRecord:
+    return MapRecord(
+        image_id,
+        target["class_index"],
+        target["class_name"],
+        target["score"],
+        _map(folder, target),
+        tuple(_patch(patch) for patch in target["patches"] or ()),
+    )
 
 
 def _map(out: Folder, target: dict[str, Any]) -> NDArray[np.float32]:

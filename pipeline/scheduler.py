@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ class Plan:
         n_shards: Shards of the plan.
         n_failed: Rows with an error.
         fingerprint: SHA-256 of what the source lists, see ``fingerprint.Fingerprint``.
+        n_missing: Rows of them whose file does not exist.
+        listed: What else became known of the source, see ``sources.Listed``.
 
     Example:
         >>> plan = Plan(1, 5, 405, 1, 0, "1c2b")
@@ -52,6 +54,8 @@ class Plan:
     n_shards: int
     n_failed: int
     fingerprint: str
+    n_missing: int = 0
+    listed: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Plan:
@@ -89,7 +93,7 @@ def write_plan(tables: Iterable[pa.Table], folder: Folder, config: PlanConfig) -
     planned = ahead(partial(_plan, config=config), _parts(sized), _PLANNERS)
     files: list[str] = []
     unique = UniqueIds(lambda: _ids(folder, files))
-    n_images = n_patches = n_shards = n_failed = 0
+    n_images = n_patches = n_shards = n_failed = n_missing = 0
     for part in ahead(partial(_write, folder=folder), _numbered(planned), _WRITERS):
         files.append(_name(part.number))
         unique.add(part.hashes)
@@ -97,9 +101,11 @@ def write_plan(tables: Iterable[pa.Table], folder: Folder, config: PlanConfig) -
         n_patches += pc.sum(part.rows["n_patches"]).as_py()
         n_shards = part.rows["shard"][-1].as_py() + 1
         n_failed += part.rows.num_rows - part.rows["error"].null_count
+        n_missing += part.n_missing
     unique.check()
     pa.default_memory_pool().release_unused()  # the driver lives on for as long as the run
-    return Plan(len(files), n_images, n_patches, n_shards, n_failed, listed.hexdigest())
+    counts = (len(files), n_images, n_patches, n_shards, n_failed)
+    return Plan(*counts, listed.hexdigest(), n_missing)
 
 
 def read_plan(
@@ -143,11 +149,12 @@ class _Sized:
 
 @dataclass(frozen=True)
 class _Planned:
-    """Rows of one file of the plan, and the hashes of their ids."""
+    """Rows of one file of the plan, the hashes of their ids, and how many have no file."""
 
     number: int
     rows: pa.Table
     hashes: NDArray[np.uint64]
+    n_missing: int
 
 
 def _parts(sized: Iterator[pa.Table]) -> Iterator[_Sized]:
@@ -161,7 +168,8 @@ def _parts(sized: Iterator[pa.Table]) -> Iterator[_Sized]:
 
 def _plan(part: _Sized, config: PlanConfig) -> _Planned:
     rows = plan_rows(part.rows, part.number * TABLE_ROWS, config, is_all=part.is_all)
-    return _Planned(part.number, rows, hash_ids(rows["image_id"].combine_chunks()))
+    n_missing = pc.sum(part.rows["missing"]).as_py()
+    return _Planned(part.number, rows, hash_ids(rows["image_id"].combine_chunks()), n_missing)
 
 
 def _numbered(planned: Iterator[_Planned]) -> Iterator[_Planned]:
@@ -171,7 +179,7 @@ def _numbered(planned: Iterator[_Planned]) -> Iterator[_Planned]:
         shards = pc.add(part.rows["shard"], pa.scalar(n_shards, pa.int32()))
         n_shards = shards[-1].as_py() + 1
         rows = part.rows.set_column(_SHARD, PLAN_SCHEMA.field(_SHARD), shards)
-        yield _Planned(part.number, rows, part.hashes)
+        yield replace(part, rows=rows)
 
 
 def _write(part: _Planned, folder: Folder) -> _Planned:

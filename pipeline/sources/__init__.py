@@ -8,20 +8,27 @@ from collections.abc import Callable, Iterable, Iterator
 import pyarrow as pa
 
 from pipeline.sources.folder import read_folder
+from pipeline.sources.listed import Listed
 from pipeline.sources.table import read_labels, read_table
 from sess_kernels.errors import SessError, unknown
 
-SOURCES: dict[str, Callable[[str], Iterator[pa.Table]]] = {
+Reader = Callable[[str, Listed], Iterator[pa.Table]]
+
+SOURCES: dict[str, Reader] = {
     "folder": read_folder,
     "table": read_table,
 }
-"""Readers by kind, as in ``folder:DIR``."""
+"""Readers by kind, as in ``folder:DIR``: a path and what to tell, to ``records.SOURCE_SCHEMA``."""
 
 _TABLES = (".csv", ".jsonl", ".parquet")
 
 
-def open_source(source: str) -> Iterator[pa.Table]:
+def open_source(source: str, listed: Listed | None = None) -> Iterator[pa.Table]:
     """Rows of a source given as ``KIND:PATH``, or as a path whose kind is guessed.
+
+    Args:
+        source: The source.
+        listed: Is told what becomes known beside the rows.
 
     Returns:
         Tables of ``records.SOURCE_SCHEMA`` with at most ``records.TABLE_ROWS`` rows each, read as
@@ -41,7 +48,7 @@ def open_source(source: str) -> Iterator[pa.Table]:
         kind, path = _guess(source), source
     if kind not in SOURCES:
         raise SessError(unknown("kind of source", kind, SOURCES))
-    return SOURCES[kind](path)
+    return SOURCES[kind](path, Listed() if listed is None else listed)
 
 
 def first_rows(tables: Iterable[pa.Table], limit: int) -> Iterator[pa.Table]:
@@ -63,4 +70,12 @@ def _guess(path: str) -> str:
     return "table" if posixpath.splitext(path)[1].lower() in _TABLES else "folder"
 
 
-__all__ = ["SOURCES", "first_rows", "open_source", "read_folder", "read_labels", "read_table"]
+__all__ = [
+    "SOURCES",
+    "Listed",
+    "first_rows",
+    "open_source",
+    "read_folder",
+    "read_labels",
+    "read_table",
+]

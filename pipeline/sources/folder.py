@@ -12,14 +12,16 @@ from PIL import Image
 
 from pipeline.files import Folder
 from pipeline.images import FORMATS
-from pipeline.records import SOURCE_SCHEMA, TABLE_ROWS
+from pipeline.records import TABLE_ROWS
+from pipeline.sources.listed import Listed
+from pipeline.sources.rows import table_of
 from pipeline.stores import retrying
 from sess_kernels.errors import SessError, one_line
 
 _EXTENSIONS = {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
 
 
-def read_folder(path: str) -> Iterator[pa.Table]:
+def read_folder(path: str, _: Listed) -> Iterator[pa.Table]:
     """Every file below ``path`` that by its name is an image, in the order of the names.
 
     The image id is the path below the folder, with its extension, so that no two are equal. One
@@ -37,7 +39,7 @@ def read_folder(path: str) -> Iterator[pa.Table]:
     empty = True
     while found := list(islice(names, TABLE_ROWS)):
         empty = False
-        yield _table(found, folder.uri)
+        yield table_of(found, [f"{folder.uri}/{name}" for name in found])
     if empty:
         raise SessError(f"folder {path} holds no image (.jpg, .png, ...); is it the right one?")
 
@@ -76,12 +78,3 @@ def _is_image(name: str) -> bool:
         and "." in base
         and f".{base.rsplit('.')[-1].lower()}" in _EXTENSIONS
     )
-
-
-def _table(names: list[str], folder: str) -> pa.Table:
-    columns = {"image_id": names, "uri": [f"{folder}/{name}" for name in names]}
-    empty = [pa.nulls(len(names), SOURCE_SCHEMA.field(name).type) for name in _NOT_TOLD]
-    return pa.table(columns | dict(zip(_NOT_TOLD, empty, strict=True)), SOURCE_SCHEMA)
-
-
-_NOT_TOLD = ("labels", "height", "width")

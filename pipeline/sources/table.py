@@ -21,6 +21,7 @@ from pipeline.sources.columns import (
     labels_of,
     source_table,
 )
+from pipeline.sources.listed import Listed
 from pipeline.stores import open_file
 from sess_kernels.errors import SessError, one_line, unknown
 
@@ -29,7 +30,7 @@ _FIRST_ROW = 2  # as a spreadsheet shows a CSV: row 1 is the header
 _BUFFER = 2**22  # bytes of each column of a Parquet file, and of a block of JSON lines
 
 
-def read_table(path: str) -> Iterator[pa.Table]:
+def read_table(path: str, _: Listed) -> Iterator[pa.Table]:
     """Rows of a table whose images are files named relative to the table's folder, or URIs.
 
     Columns: ``image``; optional ``image_id`` (else the image's name as written); optional ``label``

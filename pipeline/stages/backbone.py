@@ -37,7 +37,10 @@ class BackboneSpec:
         Raises:
             SessError: If the file of class groups is missing or holds something else.
         """
-        groups = read_class_groups(config.class_groups) if config.class_groups else None
+        groups = None
+        if config.class_groups:
+            found = read_class_groups(config.class_groups)
+            groups = {name: outputs for name, outputs in found.items() if outputs}
         return cls(config.backbone, config.weights, config.target_layer, groups)
 
     def load(self, device: str = "cpu") -> Backbone:
@@ -56,8 +59,20 @@ class BackboneSpec:
         return backbone
 
 
+def without_outputs(class_groups: str | None) -> frozenset[str]:
+    """Names, in lower case, of the class groups that no output stands for.
+
+    Raises:
+        SessError: As ``read_class_groups``.
+    """
+    groups = read_class_groups(class_groups) if class_groups else {}
+    return frozenset(name.lower() for name, outputs in groups.items() if not outputs)
+
+
 def read_class_groups(path: str) -> dict[str, list[int]]:
-    """Class groups of a JSON file: ``{"cat": [281, 282, 283, 284, 285], ...}``.
+    """Class groups of a JSON file: ``{"cat": [281, 282, 283, 284, 285], "sink": [], ...}``.
+
+    An empty group is a class that no output stands for; labels of it are left out of a run.
 
     Raises:
         SessError: If the file is missing or holds something else.
@@ -68,7 +83,7 @@ def read_class_groups(path: str) -> dict[str, list[int]]:
         raise SessError(f"class groups {path} do not exist; check the path") from None
     except (OSError, ValueError, RecursionError) as error:
         raise SessError(f"class groups {path} cannot be read: {one_line(error)[:160]}") from error
-    if not isinstance(groups, dict) or not groups:
+    if not isinstance(groups, dict) or not any(groups.values()):
         raise SessError(f'class groups {path} must hold {{"name": [index, ...], ...}}')
     for name, outputs in groups.items():
         if not isinstance(outputs, list) or not all(type(index) is int for index in outputs):
