@@ -15,6 +15,7 @@ from sess_kernels.precision import PRECISIONS
 ENGINES = ("ray", "local")
 TOPOLOGIES = ("auto", "fused", "split")
 FORMATS = ("parquet", "npy")
+NPY_LAYOUTS = ("plain", "irn", "psa", "wsol")
 MAP_DTYPES = ("uint8", "uint16", "float16", "float32")
 _TEXTS = (
     "labels",
@@ -27,6 +28,7 @@ _TEXTS = (
     "runtime",
     "format",
     "map_dtype",
+    "npy_layout",
     "channel_weights",
     "fusion",
 )
@@ -98,7 +100,10 @@ class RunConfig(SESSConfig):
         device: ``auto``, ``cpu`` or ``cuda``.
         format: ``parquet`` (maps inside the rows), ``npy`` (a file for each map), or both with a
             comma between.
+        npy_layout: Of the NPY files: ``plain`` (a file for each map), or one for each image as
+            ``irn``, ``psa`` or ``wsol`` programs read it.
         map_dtype: ``uint8`` or ``uint16`` (PNG), ``float16`` or ``float32`` (raw).
+        map_stride: Store the maps reduced by this factor; readers enlarge them again.
         keep_patches: Store the map, window and score of every kept patch beside the maps.
         max_pixels: Images of more pixels fail before they are decoded.
         batch_timeout: Seconds after which a worker that has not ended a shard is taken for hung;
@@ -137,7 +142,9 @@ class RunConfig(SESSConfig):
     batch_size: int | None = None
     device: str = "auto"
     format: str = "parquet"
+    npy_layout: str = "plain"
     map_dtype: str = "uint8"
+    map_stride: int = 1
     keep_patches: bool = False
     max_pixels: int = MAX_PIXELS
     batch_timeout: float | None = None
@@ -160,6 +167,7 @@ class RunConfig(SESSConfig):
         chosen = [("engine", self.engine, ENGINES), ("device", self.device, DEVICES)]
         chosen += [("topology", self.topology, TOPOLOGIES)]
         chosen += [("map_dtype", self.map_dtype, MAP_DTYPES)]
+        chosen += [("npy_layout", self.npy_layout, NPY_LAYOUTS)]
         chosen += [("precision", self.precision, PRECISIONS), ("runtime", self.runtime, RUNTIMES)]
         chosen += [("format", name, FORMATS) for name in self.formats]
         found = [unknown(what, got, known) for what, got, known in chosen if got not in known]
@@ -195,7 +203,8 @@ class RunConfig(SESSConfig):
     def _counts(self) -> dict[str, Any]:
         optional = {name: getattr(self, name) for name in ("batch_size", "limit")}
         given = {name: value for name, value in optional.items() if value is not None}
-        given |= {"top_k": self.top_k, "threads": self.threads, "max_pixels": self.max_pixels}
+        for name in ("top_k", "threads", "max_pixels", "map_stride"):
+            given[name] = getattr(self, name)
         return super()._counts() | given
 
 
