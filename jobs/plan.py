@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from jobs.listed import left_out
 from jobs.run import Flag
 from pipeline import RunConfig
 from pipeline import plan as plan_pipeline
@@ -43,9 +44,12 @@ def plan(
     planned = plan_pipeline(source, out, given, overwrite=overwrite)
     found = estimate(Folder.of(out), planned, given)
     if json:
-        print(json_.dumps(found.to_dict() | {"out": out}))
+        counts = {"missing": planned.n_missing, "listed": planned.listed, "out": out}
+        print(json_.dumps(found.to_dict() | counts))
     else:
         _show(found, out)
+        for line in left_out(planned):
+            print(f"note: {line}")
     return 0
 
 

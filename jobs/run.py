@@ -12,11 +12,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from jobs.listed import left_out
 from jobs.progress import RunProgress
 from pipeline import RunConfig, Summary
 from pipeline import run as run_pipeline
 from pipeline.read import read_rows
 from pipeline.records import FAILED
+from pipeline.scheduler import Plan
 
 Flag = Annotated[bool, Parameter(negative="")]
 _SHOWN_FAULTS = 5
@@ -48,12 +50,18 @@ def run(
         json: Print the summary as JSON.
     """
     with RunProgress(show=not (quiet or json)) as progress:
+
+        def planned(plan: Plan) -> None:
+            progress.planned(plan)
+            for line in [] if quiet else left_out(plan):
+                print(f"note: {line}", file=sys.stderr)
+
         summary = run_pipeline(
             source,
             out,
             settings,
             overwrite=overwrite,
-            on_plan=progress.planned,
+            on_plan=planned,
             on_placed=progress.placed,
             on_batch=progress.done,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -121,8 +122,15 @@ class UniqueIds:
 
     def _look(self, twice: NDArray[np.uint64]) -> None:
         seen: set[str] = set()
+        again: Counter[str] = Counter()
         for ids in self._again():
             for image_id in ids.filter(pa.array(np.isin(hash_ids(ids), twice))).to_pylist():
                 if image_id in seen:
-                    raise SessError(f"two rows have the image id {image_id!r}; make ids unique")
+                    again[image_id] += 1
                 seen.add(image_id)
+        if not again:
+            return
+        first = next(iter(again))
+        more = again.total() - 1
+        others = f", and {more:,} more have that of an earlier row" if more else ""
+        raise SessError(f"two rows have the image id {first!r}{others}; make ids unique")

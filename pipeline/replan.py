@@ -29,18 +29,20 @@ def plan_failed_again(folder: Folder, plan: Plan, config: PlanConfig) -> Plan:
     """
     if not plan.n_failed:
         return plan
-    n_patches = n_failed = 0
+    n_patches = n_failed = n_missing = 0
     for name, rows in zip(plan.files, read_plan(folder, plan.files), strict=True):
         failed = np.flatnonzero(pc.is_valid(rows["error"]))
         if len(failed):
-            rows = _again(rows, failed, config)
+            rows, missing = _again(rows, failed, config)
             write_part(folder, name, rows)
+            n_missing += missing
         n_patches += pc.sum(rows["n_patches"]).as_py()
         n_failed += rows.num_rows - rows["error"].null_count
-    return replace(plan, n_patches=n_patches, n_failed=n_failed)
+    return replace(plan, n_patches=n_patches, n_failed=n_failed, n_missing=n_missing)
 
 
-def _again(rows: pa.Table, failed: np.ndarray, config: PlanConfig) -> pa.Table:
+def _again(rows: pa.Table, failed: np.ndarray, config: PlanConfig) -> tuple[pa.Table, int]:
+    """The rows with those that failed planned anew, and how many of these have no file."""
     asked = rows.take(failed).drop_columns(["error"])
     for side in ("height", "width"):
         at = asked.schema.get_field_index(side)
@@ -59,4 +61,4 @@ def _again(rows: pa.Table, failed: np.ndarray, config: PlanConfig) -> pa.Table:
     said = rows["error"].to_pylist()
     for row, error in zip(failed, errors.to_pylist(), strict=True):
         said[row] = error
-    return pa.table(columns | {"error": said}).cast(PLAN_SCHEMA)
+    return pa.table(columns | {"error": said}).cast(PLAN_SCHEMA), pc.sum(sized["missing"]).as_py()

@@ -37,6 +37,11 @@ def test_ids_that_come_twice_are_found_and_no_others(tables, bad_hash):
         assert any(repr(one) in str(caught.value) for one in whole if whole.count(one) > 1)
 
 
+def test_rows_that_repeat_an_id_are_counted():
+    with pytest.raises(SessError, match="image id 'b', and 2 more have that of an earlier row;"):
+        _add_all([["a", "b", "c"], ["b", "b", "c", "d"]])
+
+
 def test_an_id_is_found_again_far_apart():
     names = [[f"{part}/{n:05d}" for n in range(1000)] for part in range(9)]
     _add_all(names)
