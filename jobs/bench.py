@@ -27,7 +27,10 @@ _DEFAULT_BACKBONES = ("lite0",)
 _OF_DEVICE = ("torchvision/resnet50", "torchvision/vgg16", "lite0")
 _IMAGES_OF_DEVICE = 25  # at 10 scales 2,025 patches: one group, sixteen batches of 128 but for 23
 _RESULTS = Path("benchmarks/results")  # of the repository, where it is run from there
-_OF_ONE = ("memory", "references", "plan", "overhead", "driver", "cpu", "search")  # the first
+_OF_ONE = (  # the first
+    *("memory", "references", "plan", "overhead", "driver", "cpu", "search"),
+    *("sizes", "dataset", "pseudo"),
+)
 
 
 def bench(
@@ -59,13 +62,17 @@ def bench(
             cpu (bare forwards, cores and batches shared out otherwise), precision (fp32 beside
             fast, on --source), search (beside every window, on --source or the photographs of
             `sess demo`), quality (what a search costs in quality, on --source with --truth),
+            pseudo (masks and boxes of a finished run, by --truth voc:DIR; --source is its OUT),
             engines (ray beside local), overhead (CPU that ray adds), scaleout (many workers that
             sleep), driver (memory of ray's, of --rows), plan (rows a second and memory, of --rows),
+            sizes (of stored maps and what they lose, on --source, photographs or the OUT of a run
+            with --map-dtype uint16 or float32, all of its maps), dataset (SaliencyDataset beside
+            decoding alone; --source may be an OUT),
             device (SESS at several ratios and precisions beside its passes, bare and compiled). If
             not given device with --device cuda, else the first of these up to cpu, and search.
         backbone: Backbones, as in `sess run`; torchvision and timm ones get random weights. If not
             given lite0; for `device` torchvision/resnet50, torchvision/vgg16 and lite0. Run for the
-            first alone: memory, references, plan, overhead, driver, cpu and search.
+            first alone: memory, references, plan, overhead, driver, cpu, search, sizes and dataset.
         device: cpu or cuda.
         scales: Number of scales.
         images: Drawn images of 227x227 pixels in each measurement, or photographs of --source. If
@@ -73,12 +80,12 @@ def bench(
         repeats: Measurements; rivals alternate.
         threads: CPU threads of a backbone worker.
         batch_size: Patches of a device batch.
-        source: Photographs for `precision`, `search` and `quality`, as in `sess run`.
+        source: Photographs for `precision`, `search`, `quality` and `sizes`, as in `sess run`.
         rows: Rows of the table for `plan` and `driver`.
-        labels: Classes of the photographs for `search` and `quality`, as in `sess run`.
+        labels: Classes of the photographs for `search`, `quality` and `sizes`, as in `sess run`.
         class_groups: Their class groups, as in `sess run`.
         truth: Boxes of the photographs for `quality`: a CSV with the columns image, label, x0, y0,
-            x1, y1, in pixels.
+            x1, y1, in pixels. For `pseudo` voc:DIR, a folder of PASCAL VOC.
         out: File for the JSON. If not given `device` on cuda writes one for each backbone to
             benchmarks/results, where there is such a folder.
         json: Print JSON, not a table.

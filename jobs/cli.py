@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from jobs.bench import bench
 from jobs.demo import demo
+from jobs.export import export
 from jobs.plan import plan
 from jobs.retry import retry
 from jobs.run import run
@@ -42,6 +43,7 @@ app = App(
 )
 for verb in (demo, run, plan, status, retry):
     app.command(verb)
+app.command(export, default_parameter=Parameter(consume_multiple=True, negative_iterable=""))
 # of `bench` the flags alone are written down, so that it can be run without cyclopts
 app.command(bench, default_parameter=Parameter(consume_multiple=True, negative=""))
 

@@ -74,8 +74,8 @@ class RunConfig(SESSConfig):
         backbone: ``lite0``, ``torchvision/NAME``, ``timm/NAME`` or ``module:callable``.
         weights: File with a state dict to use instead of the published weights.
         target_layer: Layer to explain; the last feature map before pooling if not given.
-        class_groups: JSON file that makes several outputs of the backbone one class:
-            ``{"cat": [281, 282], ...}``; labels then name these classes.
+        class_groups: ``voc20``, ``coco80`` or a JSON file that makes several outputs of the
+            backbone one class: ``{"cat": [281, 282], ...}``; labels then name these classes.
         method: Base saliency method.
         method_options: Options of that method by name, as ``--method-options.n-masks 500``.
         precision: ``fp32``; ``fast`` scores patches in bfloat16 and repeats in float32 what the
@@ -101,9 +101,10 @@ class RunConfig(SESSConfig):
         format: ``parquet`` (maps inside the rows), ``npy`` (a file for each map), or both with a
             comma between.
         npy_layout: Of the NPY files: ``plain`` (a file for each map), or one for each image as
-            ``irn``, ``psa`` or ``wsol`` programs read it.
+            ``irn``, ``psa`` or ``wsol`` (the class with the best score) programs read it.
         map_dtype: ``uint8`` or ``uint16`` (PNG), ``float16`` or ``float32`` (raw).
-        map_stride: Store the maps reduced by this factor; readers enlarge them again.
+        map_stride: Store the maps reduced by this factor; readers enlarge them again. NPY files
+            keep their full size.
         keep_patches: Store the map, window and score of every kept patch beside the maps.
         max_pixels: Images of more pixels fail before they are decoded.
         batch_timeout: Seconds after which a worker that has not ended a shard is taken for hung;
@@ -173,6 +174,11 @@ class RunConfig(SESSConfig):
         found = [unknown(what, got, known) for what, got, known in chosen if got not in known]
         if self.address and self.engine != "ray":
             found.append("address names a Ray cluster but engine is 'local'; leave one out")
+        lost = self.npy_layout == "wsol" or (self.npy_layout == "irn" and not self.normalize)
+        if lost and "parquet" not in self.formats:  # one class alone, or maps without their scale
+            found.append(f"npy_layout {self.npy_layout!r} does not keep all; add format 'parquet'")
+        if self.npy_layout != "plain" and "npy" not in self.formats:
+            found.append(f"npy_layout {self.npy_layout!r} needs format 'npy'; add it")
         if type(self.method_options) is not dict:  # a file may give anything
             found.append(f"method_options must map names to values but got {self.method_options!r}")
         return super().faults() + found + self._faults_of_placement()

@@ -219,18 +219,18 @@ def _calibrate(out: Folder, plan: Plan, worker: SaliencyWorker) -> _Spent:
 def _spend(out: Folder, rows: pa.Table, worker: SaliencyWorker) -> _Spent:
     config = worker.config
     decode = DecodeWorker(config.max_pixels)
-    encode = EncodeWorker(out, ("parquet",), config.map_dtype)
+    encode = EncodeWorker(out, ("parquet",), config.map_dtype, map_stride=config.map_stride)
     times = [time.perf_counter()]
     for stage in (decode, worker, encode):
         rows = stage(rows)
         times.append(time.perf_counter())
     ok = rows.filter(pc.equal(rows["status"], OK))
-    maps = [target for one in ok["targets"].to_pylist() for target in one]
+    images = ok.to_pylist()
     return _Spent(
         kernel=times[2] - times[1],
         rest=times[1] - times[0] + times[3] - times[2],
         images=ok.num_rows,
         patches=pc.sum(ok["n_patches"]).as_py() or 0,
-        pixels=sum(math.prod(one["map_shape"]) for one in maps),
-        bytes=sum(len(one["map"]["bytes"]) for one in maps),
+        pixels=sum(one["height"] * one["width"] * len(one["targets"]) for one in images),
+        bytes=sum(len(of["map"]["bytes"]) for one in images for of in one["targets"]),
     )

@@ -71,6 +71,7 @@ class UniqueIds:
 
     Args:
         again: All ids so far once more; asked for in that case only.
+        what: What they are called where two are equal.
 
     Example:
         >>> ids = pa.array(["a", "b", "a"])
@@ -81,8 +82,11 @@ class UniqueIds:
         sess_kernels.errors.SessError: two rows have the image id 'a'; make ids unique
     """
 
-    def __init__(self, again: Callable[[], Iterable[pa.StringArray]]) -> None:
+    def __init__(
+        self, again: Callable[[], Iterable[pa.StringArray]], what: str = "image id"
+    ) -> None:
         self._again = again
+        self._what = what
         self._sorted: list[NDArray[np.uint64]] = []
         self._n = self._checked = 0
 
@@ -133,4 +137,4 @@ class UniqueIds:
         first = next(iter(again))
         more = again.total() - 1
         others = f", and {more:,} more have that of an earlier row" if more else ""
-        raise SessError(f"two rows have the image id {first!r}{others}; make ids unique")
+        raise SessError(f"two rows have the {self._what} {first!r}{others}; make ids unique")

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import IO, cast
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pipeline.stores import Positioned, open_file, read_bytes
+from pipeline.members import Opened, open_image, read_image_bytes
+from pipeline.stores import Positioned
 from sess_kernels.errors import SessError
 
 MAX_PIXELS = 2**28
@@ -30,6 +30,11 @@ FORMATS = frozenset(Image.registered_extensions().values()) & frozenset(Image.OP
     *("BUFR", "GRIB", "HDF5"),  # PIL knows their names only
 }
 """Formats that are read, by PIL's names."""
+
+EXTENSIONS = frozenset(
+    ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS
+)
+"""Endings of the names of such files, in lower case, with the dot."""
 
 _TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap height and width
 _TIFF_SIZE = (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
@@ -43,14 +48,23 @@ def image_size(uri: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width after EXIF rotation, from the header alone.
 
     The first 16 KiB of the file are read, and more only if the header is longer. AVIF files, and
-    WebP files with EXIF, are read as a whole.
+    WebP files with EXIF, are read as a whole, and so are images in Parquet files.
+
+    Args:
+        uri: An image file, or an image inside a container, see ``pipeline.members``.
+        max_pixels: Pixels that it may have at most.
 
     Raises:
         OSError: If the file is missing or no image.
         SessError: If it has more than ``max_pixels`` pixels.
     """
-    with open_file(uri) as file:
+    with open_image(uri) as file:
         return _upright_size(cast(IO[bytes], _Header(file)), uri, max_pixels)
+
+
+def size_of(content: bytes, uri: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of an encoded image, as ``image_size`` has them; ``uri`` is for messages."""
+    return _upright_size(io.BytesIO(content), uri, max_pixels)
 
 
 def read_rgb(uri: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -59,11 +73,20 @@ def read_rgb(uri: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     Grey, palette, CMYK and 16-bit images are converted; transparency is dropped, as the loaders of
     torchvision and timm do.
 
+    Args:
+        uri: An image file, or an image inside a container, see ``pipeline.members``.
+        max_pixels: Pixels that it may have at most.
+
     Raises:
         OSError: If the file is missing, cut short or no image.
         SessError: If its header claims more than ``max_pixels`` pixels.
     """
-    with _opened(io.BytesIO(read_bytes(uri)), uri, max_pixels) as image:
+    return rgb_of(read_image_bytes(uri), uri, max_pixels)
+
+
+def rgb_of(content: bytes, uri: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Pixels of an encoded image, as ``read_rgb`` has them; ``uri`` is for messages."""
+    with _opened(io.BytesIO(content), uri, max_pixels) as image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL comments on metadata it repairs
             upright = ImageOps.exif_transpose(image)
@@ -133,7 +156,7 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int, bool] | None:
 class _Header(Positioned):
     """A file of which little is fetched: 16 KiB, then four times more each time it does not do."""
 
-    def __init__(self, file: pa.NativeFile) -> None:
+    def __init__(self, file: Opened) -> None:
         super().__init__(file.size())
         self._file = file
         self._start = 0
@@ -162,8 +185,7 @@ class _Header(Positioned):
             self._held = self._range(self._at, max(end - self._at, _FIRST_READ))
 
     def _range(self, start: int, length: int) -> bytes:
-        found: bytes = self._file.read_at(min(length, self._size - start), start)
-        return found
+        return self._file.read_at(min(length, self._size - start), start)
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

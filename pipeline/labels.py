@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.groups import N_OUTPUTS
 from pipeline.records import SOURCE_SCHEMA
 from pipeline.sources.listed import Listed
 from pipeline.strings import offsets_of
@@ -212,7 +213,8 @@ class LabelResolver:
                 f"image {image_id}: class name {label!r} stands for the indices {found}; "
                 "give the index"
             )
-        return SessError(f"image {image_id}: {unknown('class', label, self._names)}")
+        hint = "" if len(self._names) != N_OUTPUTS else "; for VOC or COCO see --class-groups"
+        return SessError(f"image {image_id}: {unknown('class', label, self._names)}{hint}")
 
 
 def _index_of(label: str) -> int | None:

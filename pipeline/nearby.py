@@ -34,7 +34,7 @@ def nearby(uri: str) -> Path:
     kept = cache_folder()
     name = f"{_key(uri, retrying(lambda: _version(files, path)))}.pt"
     if not (kept / name).exists():
-        with _alone(name):
+        with alone(name):
             if not (kept / name).exists():
                 Folder(str(kept)).write(name, read_bytes(uri))
     return kept / name
@@ -50,7 +50,7 @@ def first_alone(name: str) -> Iterator[None]:
     key = _key(name, torch.hub.get_dir())
     known = cache_folder() / f"{key}.loaded"
     if not known.exists():
-        with _alone(key):
+        with alone(key):
             if not known.exists():
                 yield
                 known.touch()
@@ -74,7 +74,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Keep other processes of this machine out; a lock ends with the process that holds it."""
     lock = FileLock(cache_folder() / f"{name}.lock")
     with suppress(OSError, NotImplementedError):  # no locks there: at worst fetched twice

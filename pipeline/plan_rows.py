@@ -32,6 +32,7 @@ class PlanConfig:
         resolve: Turns labels into class indices; ``None`` if the classes are predicted.
         top_k: Classes of an image with predicted labels.
         max_pixels: Pixels of an image, at most.
+        by_stem: Whether files are called as images without their extension, see ``layouts.stems``.
     """
 
     sess: SESSConfig
@@ -40,6 +41,7 @@ class PlanConfig:
     resolve: LabelResolver | None = None
     top_k: int = 1
     max_pixels: int = MAX_PIXELS
+    by_stem: bool = False
 
 
 def plan_rows(

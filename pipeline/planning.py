@@ -16,6 +16,7 @@ from pipeline.labels import LabelResolver, attach, labelled
 from pipeline.layout import PLAN_FOLDER
 from pipeline.plan_rows import PlanConfig
 from pipeline.scheduler import Plan, write_plan
+from pipeline.sinks.layouts import BY_STEM
 from pipeline.sources import Listed, first_rows, open_source, read_labels
 from pipeline.stages.backbone import without_outputs
 from sess_kernels import SESS
@@ -104,4 +105,5 @@ def plan_config(config: RunConfig, explain: SESS) -> PlanConfig:
     predicted = config.labels == "predicted"
     resolve = None if predicted else LabelResolver(backbone.class_names, backbone.name)
     sizes = (backbone.input_size, explain.batch_size)
-    return PlanConfig(config, *sizes, resolve, config.top_k, config.max_pixels)
+    by_stem = "npy" in config.formats and config.npy_layout in BY_STEM
+    return PlanConfig(config, *sizes, resolve, config.top_k, config.max_pixels, by_stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from pipeline.commit import committed
 from pipeline.files import Folder
 from pipeline.layout import MAPS_FOLDER, RUN_FILE
-from pipeline.sinks import decode_map
+from pipeline.sinks.encode import decode_map, enlarge_map
+from pipeline.sinks.layouts import read_layout
 from pipeline.stores import open_file
 from sess_kernels import PatchSaliency
 from sess_kernels.errors import SessError
@@ -103,17 +103,17 @@ def read_images(out: str | Path) -> Iterator[ImageMaps]:
     folder = Folder.of(out)
     for row in read_rows(out):
         if row["targets"]:
-            records = tuple(_record(folder, row["image_id"], one) for one in row["targets"])
+            records = tuple(_record(folder, row, one) for one in row["targets"])
             yield ImageMaps(row["image_id"], row["uri"], row["height"], row["width"], records)
 
 
-def _record(folder: Folder, image_id: str, target: dict[str, Any]) -> MapRecord:
+def _record(folder: Folder, row: dict[str, Any], target: dict[str, Any]) -> MapRecord:
     return MapRecord(
-        image_id,
+        row["image_id"],
         target["class_index"],
         target["class_name"],
         target["score"],
-        _map(folder, target),
+        enlarge_map(_map(folder, target), (row["height"], row["width"])),
         tuple(_patch(patch) for patch in target["patches"] or ()),
     )
 
@@ -122,9 +122,7 @@ def _map(out: Folder, target: dict[str, Any]) -> NDArray[np.float32]:
     stored = target["map"]
     if stored["bytes"] is not None:
         return decode_map(stored["bytes"], target["map_dtype"], target["map_shape"])
-    content = io.BytesIO(out.read(stored["path"]))
-    values: NDArray[np.float32] = np.load(content).astype(np.float32)
-    return values
+    return read_layout(out.read(stored["path"]), target["class_index"])
 
 
 def _patch(stored: dict[str, Any]) -> PatchSaliency:

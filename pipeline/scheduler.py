@@ -18,6 +18,7 @@ from pipeline.fingerprint import Fingerprint
 from pipeline.ids import UniqueIds, hash_ids
 from pipeline.plan_rows import PlanConfig, plan_rows
 from pipeline.records import PLAN_SCHEMA, TABLE_ROWS
+from pipeline.sinks.layouts import stems
 from pipeline.sizes import with_sizes
 from pipeline.stores import open_file
 from pipeline.streams import ahead, equal_tables
@@ -84,15 +85,16 @@ def write_plan(tables: Iterable[pa.Table], folder: Folder, config: PlanConfig) -
         config: What else the plan depends on.
 
     Raises:
-        SessError: If two rows have one id, an id is empty or holds NUL, or labels cannot be
-            resolved.
+        SessError: If two rows have one id or would share an NPY file, an id is empty or holds NUL,
+            or labels cannot be resolved.
     """
     folder.create()
     listed = Fingerprint()
     sized = with_sizes(equal_tables(listed.watch(tables), TABLE_ROWS), config.max_pixels)
     planned = ahead(partial(_plan, config=config), _parts(sized), _PLANNERS)
     files: list[str] = []
-    unique = UniqueIds(lambda: _ids(folder, files))
+    called = "NPY file (its id less the extension)" if config.by_stem else "image id"
+    unique = UniqueIds(lambda: (_names(ids, config) for ids in _ids(folder, files)), called)
     n_images = n_patches = n_shards = n_failed = n_missing = 0
     for part in ahead(partial(_write, folder=folder), _numbered(planned), _WRITERS):
         files.append(_name(part.number))
@@ -169,7 +171,13 @@ def _parts(sized: Iterator[pa.Table]) -> Iterator[_Sized]:
 def _plan(part: _Sized, config: PlanConfig) -> _Planned:
     rows = plan_rows(part.rows, part.number * TABLE_ROWS, config, is_all=part.is_all)
     n_missing = pc.sum(part.rows["missing"]).as_py()
-    return _Planned(part.number, rows, hash_ids(rows["image_id"].combine_chunks()), n_missing)
+    names = _names(rows["image_id"].combine_chunks(), config)
+    return _Planned(part.number, rows, hash_ids(names), n_missing)
+
+
+def _names(ids: pa.StringArray, config: PlanConfig) -> pa.StringArray:
+    """What must differ from image to image: the ids, or what files are called after."""
+    return stems(ids) if config.by_stem else ids
 
 
 def _numbered(planned: Iterator[_Planned]) -> Iterator[_Planned]:

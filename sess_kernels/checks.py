@@ -59,21 +59,25 @@ def check(
 
 
 def check_classes(
-    n_images: int, class_indices: Sequence[Sequence[int] | None], n_classes: int
+    n_images: int, class_indices: Sequence[Sequence[int] | None], backbone: Backbone
 ) -> None:
-    """Raise ``ValueError`` if there is not one list of classes in range for each image.
+    """Raise ``ValueError`` if there is not one list of the backbone's classes for each image.
 
     Example:
-        >>> check_classes(1, [[7]], 5)
+        >>> from sess_kernels.backbones import load_backbone
+        >>> check_classes(1, [[1000]], load_backbone("lite0"))
         Traceback (most recent call last):
         ...
-        ValueError: Expected classes of 0 to 4 but got 7
+        ValueError: Expected classes of 0 to 999 but got 1000
     """
     if len(class_indices) != n_images:
         raise ValueError(f"Expected classes of {n_images} images but got {len(class_indices)}")
     for index in {index for given in class_indices for index in given or ()}:
-        if not 0 <= index < n_classes:
-            raise ValueError(f"Expected classes of 0 to {n_classes - 1} but got {index}")
+        if not 0 <= index < backbone.n_classes:
+            raise ValueError(f"Expected classes of 0 to {backbone.n_classes - 1} but got {index}")
+        if index in backbone.without_outputs:
+            name = backbone.class_names[index]
+            raise ValueError(f"Expected a class with outputs but {index} ({name}) has none")
 
 
 def check_scores(

@@ -207,13 +207,14 @@ class SESS:
 
     def _tensors(self, images: Sequence[Image], classes: _Classes) -> list[Tensor]:
         tensors = [to_tensor(image) for image in images]
-        check_classes(len(tensors), classes, self.backbone.n_classes)
+        check_classes(len(tensors), classes, self.backbone)
         return tensors
 
     def _scored(
         self, tensors: Sequence[Tensor], classes: _Classes, top_k: int, *, keep: bool
     ) -> Iterator[tuple[list[Span], Scored]]:
         done = 0
+        top_k = min(top_k, self.backbone.n_classes - len(self.backbone.without_outputs))
         for spans in self.score.groups(tensors, keep=keep):
             group = slice(done, done + len(spans))
             done = group.stop

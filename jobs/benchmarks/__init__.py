@@ -18,6 +18,7 @@ _MODULES = {
     "precision": "jobs.benchmarks.precision",
     "search": "jobs.benchmarks.search",
     "quality": "jobs.benchmarks.quality",
+    "pseudo": "jobs.benchmarks.pseudo",
     "runtimes": "jobs.benchmarks.runtimes",
     "cpu": "jobs.benchmarks.cpu",
     "memory": "jobs.benchmarks.memory",
@@ -27,6 +28,8 @@ _MODULES = {
     "scaleout": "jobs.benchmarks.scaleout",
     "driver": "jobs.benchmarks.driver",
     "plan": "jobs.benchmarks.plan",
+    "sizes": "jobs.benchmarks.sizes",
+    "dataset": "jobs.benchmarks.dataset",
 }
 """Where each benchmark lies: a function of its own name."""
 

@@ -62,7 +62,14 @@ def lines(job: Job, pools: dict[str, Pool], device: str) -> list[Actors]:
     """
     config = job.config
     hang = config.batch_timeout or _HANG_SECONDS
-    build: Callable[[], Stage] = partial(EncodeWorker, job.out, config.formats, config.map_dtype)
+    build: Callable[[], Stage] = partial(
+        EncodeWorker,
+        job.out,
+        config.formats,
+        config.map_dtype,
+        map_stride=config.map_stride,
+        npy_layout=config.npy_layout,
+    )
     encode = (build, Journal(job.out, "encode", hang))
     build = partial(DecodeWorker, config.max_pixels)
     decode = (build, Journal(job.out, "decode", hang))

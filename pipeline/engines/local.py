@@ -97,7 +97,13 @@ class _Run:
         stages: list[Stage] = [
             DecodeWorker(config.max_pixels),
             SaliencyWorker(self._backbones[device], config),
-            EncodeWorker(job.out, config.formats, config.map_dtype),
+            EncodeWorker(
+                job.out,
+                config.formats,
+                config.map_dtype,
+                map_stride=config.map_stride,
+                npy_layout=config.npy_layout,
+            ),
         ]
         journals = [Journal(job.out, name) for name in ("decode", "saliency", "encode")]
         line = Line(list(zip(stages, journals, strict=True)), self._watch.done)

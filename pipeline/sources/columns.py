@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
+from pipeline.members import ParquetRow
 from pipeline.records import SOURCE_SCHEMA
 from pipeline.strings import holds, offsets_of
 from sess_kernels.errors import SessError, one_line
@@ -43,6 +46,49 @@ def source_table(batch: pa.RecordBatch, path: str, folder: str, first_row: int) 
     return pa.table([ids, uris, labels, *_sizes(batch, path)], schema=SOURCE_SCHEMA)
 
 
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds images themselves, not their names.
+
+    Example:
+        >>> holds_bytes(pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+        True
+        >>> holds_bytes(pa.string())
+        False
+    """
+    if pt.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        kind = kind.field(at).type if at >= 0 else kind
+    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
+
+
+def embedded(batch: pa.RecordBatch, path: str, first_row: int) -> pa.RecordBatch:
+    """Rows of a Parquet file that holds its images, as if they were named: by URIs, with ids.
+
+    Args:
+        batch: Its columns but for the bytes; ``image`` is gone or a struct with ``path``.
+        path: The Parquet file.
+        first_row: Number of the first row, from 0.
+
+    Example:
+        >>> batch = pa.RecordBatch.from_pydict({"image": [{"path": "cat.jpg"}, {"path": None}]})
+        >>> rows = embedded(batch, "photos/list.parquet", first_row=7)
+        >>> rows["image"].to_pylist(), rows["image_id"].to_pylist()
+        (['list.parquet#row=7', 'list.parquet#row=8'], ['cat.jpg', 'list-00000008'])
+    """
+    name = posixpath.basename(path)
+    stem = posixpath.splitext(name)[0]
+    rows = range(first_row, first_row + batch.num_rows)
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ids = pa.array([f"{stem}-{row:08d}" for row in rows], pa.string())
+    if "image" in columns:
+        paths = _texts(pc.struct_field(columns["image"], "path"), path, "image.path")
+        ids = pc.if_else(pc.equal(pc.fill_null(paths, ""), ""), ids, paths)
+    if "image_id" in columns:
+        ids = pc.coalesce(_texts(columns["image_id"], path, "image_id"), ids)
+    uris = pa.array([ParquetRow(name, row).uri for row in rows], pa.string())
+    return pa.RecordBatch.from_pydict(columns | {"image": uris, "image_id": ids})
+
+
 def image_names(batch: pa.RecordBatch, path: str, first_row: int) -> pa.StringArray:
     """The column ``image``.
 
@@ -51,7 +97,10 @@ def image_names(batch: pa.RecordBatch, path: str, first_row: int) -> pa.StringAr
     """
     column = batch.column("image")
     if not _is_text(column.type) and not pt.is_null(column.type):
-        raise SessError(f"{path}: column 'image' must hold paths or URIs but holds {column.type}")
+        raise SessError(
+            f"{path}: column 'image' must hold paths, URIs or, in Parquet, bytes but holds "
+            f"{column.type}"
+        )
     images = _texts(column, path, "image")
     missing = np.flatnonzero(pc.equal(pc.fill_null(images, ""), ""))
     if len(missing):

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
-from PIL import Image
 
 from pipeline.files import Folder
-from pipeline.images import FORMATS
+from pipeline.images import EXTENSIONS
 from pipeline.records import TABLE_ROWS
 from pipeline.sources.listed import Listed
 from pipeline.sources.rows import table_of
 from pipeline.stores import retrying
 from sess_kernels.errors import SessError, one_line
-
-_EXTENSIONS = {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
 
 
 def read_folder(path: str, _: Listed) -> Iterator[pa.Table]:
@@ -35,7 +32,7 @@ def read_folder(path: str, _: Listed) -> Iterator[pa.Table]:
     if kind != pa_fs.FileType.Directory:
         what = "is a file, not a folder" if kind == pa_fs.FileType.File else "does not exist"
         raise SessError(f"folder {path} {what}; give a folder of images or a table:FILE.csv")
-    names = (name for name in _walk(folder.files, folder.path, "") if _is_image(name))
+    names = (name for name in walk(folder.files, folder.path, "") if is_image(name))
     empty = True
     while found := list(islice(names, TABLE_ROWS)):
         empty = False
@@ -44,16 +41,16 @@ def read_folder(path: str, _: Listed) -> Iterator[pa.Table]:
         raise SessError(f"folder {path} holds no image (.jpg, .png, ...); is it the right one?")
 
 
-def _walk(files: pa_fs.FileSystem, root: str, below: str) -> Iterator[str]:
+def walk(files: pa_fs.FileSystem, root: str, below: str) -> Iterator[str]:
     """Paths of all files below a directory, relative to the root, sorted as whole paths are."""
-    for name, is_folder in sorted(_listed(files, f"{root}/{below}")):
+    for name, is_folder in sorted(names_in(files, f"{root}/{below}")):
         if is_folder:
-            yield from _walk(files, root, below + name)
+            yield from walk(files, root, below + name)
         else:
             yield below + name
 
 
-def _listed(files: pa_fs.FileSystem, path: str) -> list[tuple[str, bool]]:
+def names_in(files: pa_fs.FileSystem, path: str) -> list[tuple[str, bool]]:
     """Names in a directory and whether they are directories, which end in a slash."""
     try:
         found = retrying(lambda: files.get_file_info(pa_fs.FileSelector(path)))
@@ -71,10 +68,11 @@ def _listed(files: pa_fs.FileSystem, path: str) -> list[tuple[str, bool]]:
     ]
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
     base = name.rsplit("/", 1)[-1]
     return (
         not base.startswith(".")
         and "." in base
-        and f".{base.rsplit('.')[-1].lower()}" in _EXTENSIONS
+        and f".{base.rsplit('.')[-1].lower()}" in EXTENSIONS
     )

@@ -17,6 +17,8 @@ from pipeline.records import TABLE_ROWS
 from pipeline.sources.columns import (
     LABEL_COLUMNS,
     SIZE_COLUMNS,
+    embedded,
+    holds_bytes,
     image_names,
     labels_of,
     source_table,
@@ -32,6 +34,11 @@ _BUFFER = 2**22  # bytes of each column of a Parquet file, and of a block of JSO
 
 def read_table(path: str, _: Listed) -> Iterator[pa.Table]:
     """Rows of a table whose images are files named relative to the table's folder, or URIs.
+
+    A Parquet table may hold the images themselves: ``image`` is then a column of bytes, or of
+    structs with ``bytes`` and ``path``, where a row without bytes names a file. The id of such an
+    image is its ``path``, if it has one, else the table's name and the number of the row from 0.
+    The bytes are not read here.
 
     Columns: ``image``; optional ``image_id`` (else the image's name as written); optional ``label``
     or ``labels`` (class index or name, several separated by ``|`` or as a list); optional
@@ -97,8 +104,17 @@ def _read_parquet(path: str) -> Iterator[pa.RecordBatch]:
     with open_file(path) as file:
         # a row group may be as large as the table: it is read through buffers, not as a whole
         table = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-        columns = _wanted(table.schema_arrow.names)
-        yield from table.iter_batches(TABLE_ROWS, columns=columns)
+        columns, schema = _wanted(table.schema_arrow.names), table.schema_arrow
+        if "image" not in schema.names or not holds_bytes(schema.field("image").type):
+            yield from table.iter_batches(TABLE_ROWS, columns=columns)
+            return
+        columns.remove("image")
+        if pt.is_struct(schema.field("image").type):
+            columns.append("image.path")  # and not image.bytes
+        row = 0
+        for batch in table.iter_batches(TABLE_ROWS, columns=columns):
+            yield embedded(batch, path, row)
+            row += batch.num_rows
 
 
 def _read_csv(path: str) -> Iterator[pa.RecordBatch]:

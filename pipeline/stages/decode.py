@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.images import read_rgb
+from pipeline.images import read_rgb, rgb_of
+from pipeline.members import RowReader, is_row
 from pipeline.records import DECODED_SCHEMA
 from sess_kernels.errors import one_line
 
@@ -24,23 +25,36 @@ class DecodeWorker:
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
+        self._rows = RowReader()  # goes on where the last batch ended in a Parquet file
 
     def __call__(self, planned: pa.Table) -> pa.Table:
         """Rows of ``PLAN_SCHEMA`` to rows of ``DECODED_SCHEMA``."""
         uris, errors = planned["uri"].to_pylist(), planned["error"].to_pylist()
-        n_readers = _READERS if any("://" in uri for uri in uris) else 1  # a store answers late
+        found: list[NDArray[np.uint8] | str] = [error or "" for error in errors]
+        left = [number for number, error in enumerate(errors) if error is None]
+        rows = [number for number in left if is_row(uris[number])]
+        files = left if not rows else [number for number in left if not is_row(uris[number])]
+        n_readers = _READERS if any("://" in uris[n] for n in files) else 1  # a store answers late
         with ThreadPoolExecutor(n_readers) as pool:
-            return _decoded(planned, list(pool.map(self._read, uris, errors)))
+            decoded = pool.map(self._read, [uris[number] for number in files])
+            for number, one in zip(files, decoded, strict=True):
+                found[number] = one
+        contents = self._rows.read_many(uris[number] for number in rows)
+        for number, content in zip(rows, contents, strict=True):
+            found[number] = self._read(uris[number], content)
+        return _decoded(planned, found)
 
     def failed(self, planned: pa.Table, reason: str) -> pa.Table:
         """The rows with a reason in place of pixels."""
         return _decoded(planned, [reason] * planned.num_rows)
 
-    def _read(self, uri: str, error: str | None) -> NDArray[np.uint8] | str:
-        if error is not None:
-            return error
+    def _read(self, uri: str, content: bytes | Exception | None = None) -> NDArray[np.uint8] | str:
         try:
-            return read_rgb(uri, self._max_pixels)
+            if content is None:
+                return read_rgb(uri, self._max_pixels)
+            if isinstance(content, Exception):
+                raise content
+            return rgb_of(content, uri, self._max_pixels)
         except Exception as fault:  # a decoder may raise anything; the row says so, others go on
             return one_line(fault)
 

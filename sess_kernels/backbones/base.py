@@ -89,6 +89,8 @@ class Backbone(nn.Module):
     """What runs such batches if nothing is differentiated."""
     groups: Tensor | None
     """(classes, outputs) with a one for every output of a class, if classes were grouped."""
+    without_outputs: frozenset[int] = frozenset()
+    """Classes of empty groups: their score is 0, and they cannot be explained."""
 
     def __init__(
         self,
@@ -174,13 +176,14 @@ class Backbone(nn.Module):
         """Make each group of outputs one class: scores add up, the target is the log of the sum.
 
         Args:
-            groups: Name of each class and the outputs of the model that it stands for.
+            groups: Name of each class and the outputs of the model that it stands for; without any
+                it is a class that cannot be explained.
 
         Returns:
             This backbone.
 
         Raises:
-            SessError: If a group is empty or names an output that does not exist.
+            SessError: If all groups are empty or one names an output that does not exist.
 
         Example:
             >>> from sess_kernels.backbones import load_backbone
@@ -192,13 +195,15 @@ class Backbone(nn.Module):
         members = torch.zeros(len(groups), n_outputs, device=self.device)
         for row, (name, outputs) in enumerate(groups.items()):
             wrong = [index for index in outputs if not 0 <= index < n_outputs]
-            if wrong or not outputs:
+            if wrong or not any(groups.values()):
                 raise SessError(
                     f"class group {name!r} must list outputs of {self.name}, 0 to {n_outputs - 1}, "
                     f"but got {wrong[:5] or 'none'}"
                 )
             members[row, list(outputs)] = 1
         self.groups = members
+        rows = enumerate(groups.values())
+        self.without_outputs = frozenset(row for row, outputs in rows if not outputs)
         self.n_classes, self.class_names = len(groups), tuple(groups)
         return self
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sess_kernels.errors import SessError
+from sess_kernels.opencv import opencv
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 """Thresholds of a curve, shares of a map's largest value."""
@@ -78,7 +76,7 @@ def _best(steps: NDArray[np.uint8], level: int, true: NDArray[np.float64]) -> fl
 
 def _contour_boxes(marked: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Boxes (n, 4) around all contours, with limits as the evaluation has them."""
-    cv2 = _opencv()
+    cv2 = opencv()
     height, width = marked.shape
     contours, _ = cv2.findContours(
         marked.view(np.uint8), mode=cv2.RETR_LIST, method=cv2.CHAIN_APPROX_SIMPLE
@@ -86,13 +84,3 @@ def _contour_boxes(marked: NDArray[np.bool_]) -> NDArray[np.float64]:
     rects = np.array([cv2.boundingRect(one) for one in contours], float).reshape(-1, 4)
     stop = rects[:, :2] + rects[:, 2:]
     return np.hstack([rects[:, :2], np.minimum(stop, [width - 1, height - 1])])
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise SessError(
-            'boxes of maps are drawn with OpenCV: pip install "sess-pipeline[evaluate]"'
-        ) from error
-    return cv2

@@ -59,7 +59,7 @@ def test_a_file_that_came_back_is_not_missing_any_more(listing, tmp_path):
 def test_a_source_without_a_usable_label_is_refused(listing, tmp_path):
     source, config = listing
     (tmp_path / "list.csv").write_text("image,labels\n1.png,sink\n2.png,\n")
-    with pytest.raises(SessError, match="no image has a label that an output .* stands for"):
+    with pytest.raises(SessError, match=r"no image has a label that an output .* stands for"):
         plan(source, tmp_path / "out", config)
 
 

@@ -193,7 +193,7 @@ def test_requests_for_many_files(store):
     assert len((folder / "a").names()) == 20
     assert len(store.requests) == 1
     store.reset()
-    rows = pa.concat_tables(open_source("s3://bucket/many"))
+    rows = pa.concat_tables(open_source("folder:s3://bucket/many"))
     assert rows["image_id"].to_pylist() == sorted(f"{'ab'[i % 2]}/{i}.jpg" for i in range(40))
     assert rows["uri"][0].as_py() == "s3://bucket/many/a/0.jpg"
     assert len(store.requests) <= 5  # whether it exists; one for each folder

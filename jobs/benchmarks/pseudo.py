@@ -1,0 +1,130 @@
+"""How good pseudo-masks and pseudo-boxes of a finished run are, beside those of its base method."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jobs.benchmarks.measure import Row, Setting, spread
+from jobs.benchmarks.pseudo_judges import BoxJudge, MaskJudge
+from jobs.benchmarks.voc_truth import VocTruth, class_number
+from pipeline.config import RunConfig
+from pipeline.files import Folder
+from pipeline.images import read_rgb
+from pipeline.layout import RUN_FILE
+from pipeline.read import ImageMaps, read_images
+from pipeline.report import base_saliency
+from pipeline.stages import BackboneSpec
+from sess_kernels import Backbone
+from sess_kernels.errors import SessError
+from sess_kernels.pseudo import MaskConfig, pseudo_boxes
+from sess_kernels.pseudo.refinements import refine
+from sess_kernels.saliency import METHODS, BaseMethod, base_method
+
+_PAMR = MaskConfig(refine="pamr")
+
+
+def pseudo(setting: Setting) -> list[Row]:
+    """A row of masks as they are, of refined masks and of boxes, for SESS and for its base method.
+
+    ``source`` is the OUT of a finished run whose classes are those of VOC, ``truth`` is
+    ``voc:DIR``. The base method explains the whole image, squeezed to the backbone's input.
+    """
+    if setting.source is None or setting.truth is None:
+        raise SessError(
+            "pseudo judges the maps of a finished run by PASCAL VOC; give --source OUT and "
+            "--truth voc:DIR"
+        )
+    truth = VocTruth(setting.truth)
+    base = _Base(setting.source)
+    judges = {name: _Judges() for name in (base.name, "SESS")}
+    for image in read_images(setting.source):
+        if not image.records:
+            continue
+        pixels = read_rgb(image.uri)
+        if pixels.shape[:2] != (image.height, image.width):
+            raise SessError(f"{image.uri} has another size than its maps; was it replaced?")
+        of_sess = torch.from_numpy(np.stack([one.map for one in image.records]))
+        for name, maps in ((base.name, base.maps(pixels, image)), ("SESS", of_sess)):
+            judges[name].add(image, maps, pixels, truth)
+    rows = [row for name, one in judges.items() for row in one.rows(name)]
+    if not rows:
+        raise SessError(f"{setting.truth} has no image of {setting.source}")
+    return [{"backbone": base.backbone_name} | row for row in rows]
+
+
+class _Base:
+    """The base method of a run, on whole images.
+
+    Args:
+        out: Folder of the run.
+    """
+
+    def __init__(self, out: str) -> None:
+        folder = Folder.of(out)
+        if not folder.exists(RUN_FILE):
+            raise SessError(f"{out} is no OUT of a finished `sess run`")
+        record = json.loads(folder.read(RUN_FILE))
+        config = RunConfig(**record["config"])
+        groups = record["resolved"].get("class_groups")
+        spec = BackboneSpec(config.backbone, config.weights, config.target_layer, groups)
+        self.backbone_name = config.backbone
+        self.name = f"{METHODS[config.method].title} on the whole image"
+        self._backbone: Backbone = spec.load()
+        self._method: BaseMethod = base_method(config.method, config.method_options)
+
+    def maps(self, pixels: NDArray[np.uint8], image: ImageMaps) -> Tensor:
+        """Maps (K, H, W) of the classes that the run has maps of."""
+        classes = [one.class_index for one in image.records]
+        found = [base_saliency(pixels, one, self._backbone, self._method) for one in classes]
+        return torch.from_numpy(np.stack(found))
+
+
+class _Judges:
+    """Judges of the maps of one kind."""
+
+    def __init__(self) -> None:
+        self._plain, self._refined, self._boxes = MaskJudge(), MaskJudge(), BoxJudge()
+        self._seconds: list[float] = []
+
+    def add(
+        self, image: ImageMaps, maps: Tensor, pixels: NDArray[np.uint8], truth: VocTruth
+    ) -> None:
+        """Judge the maps (K, H, W) of an image."""
+        classes = [class_number(one.class_name) for one in image.records]
+        true = truth.mask(image.image_id)
+        if true is not None:
+            if true.shape != maps.shape[1:]:
+                raise SessError(
+                    f"the true mask of {image.image_id} has {tuple(true.shape)} pixels, but its "
+                    f"maps have {tuple(maps.shape[1:])}"
+                )
+            began = time.perf_counter()
+            refined = refine(torch.from_numpy(pixels.copy()).permute(2, 0, 1), maps, _PAMR)
+            self._seconds.append(time.perf_counter() - began)
+            self._plain.add(maps, classes, true)
+            self._refined.add(refined, classes, true)
+        boxes = truth.boxes(image.image_id)
+        for number, map_, record in zip(classes, maps, image.records, strict=True):
+            if number in boxes:
+                self._boxes.add(number, pseudo_boxes(map_), record.score, boxes[number])
+
+    def rows(self, name: str) -> Iterator[Row]:
+        """A row of masks, one of refined masks, one of boxes, as far as there is a truth."""
+        if self._seconds:
+            yield {"what": f"masks, {name}"} | self._plain.row()
+            refinement = f"{_PAMR.refine}, {_PAMR.iterations} iterations"
+            milliseconds = spread([1e3 * one for one in self._seconds])
+            yield (
+                {"what": f"masks, {name}, {refinement}"}
+                | self._refined.row()
+                | {"refine_ms": milliseconds}
+            )
+        if self._boxes:
+            yield {"what": f"boxes, {name}"} | self._boxes.row()

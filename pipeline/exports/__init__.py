@@ -1,0 +1,1 @@
+"""What exports of all formats share: settings, classes, names, boxes and masks of an image."""
