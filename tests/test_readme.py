@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 COMMANDS = [line for _, text in BLOCKS for line in text.splitlines() if line.startswith("sess ")]
 
+VOC_XML = "<annotation><object><name>cat</name></object></annotation>"
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, draw):
@@ -28,6 +30,11 @@ def here(tmp_path, monkeypatch, draw):
     for name in ("labels.csv", "list.csv"):
         prefix = "photos/" if name == "list.csv" else ""
         (tmp_path / name).write_text(f"image,label\n{prefix}a.png,285\n")
+    voc = tmp_path / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "Annotations"):
+        (voc / folder).mkdir(parents=True)
+    Image.fromarray(draw(64, 80)).save(voc / "JPEGImages" / "a.png")
+    (voc / "Annotations" / "a.xml").write_text(VOC_XML)
     return tmp_path
 
 
@@ -45,7 +52,7 @@ def test_python_snippets_run(here, capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_run(here, command):
     verb, *arguments = shlex.split(command, comments=True)[1:]
-    if verb in ("status", "retry"):
+    if verb in ("status", "retry", "export"):
         assert main(["run", "photos", "--labels", "predicted", "--out", "maps", *_fast()]) == 0
         assert main([verb, *arguments]) == 0
         return

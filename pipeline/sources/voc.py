@@ -56,14 +56,14 @@ def read_voc(path: str, listed: Listed) -> Iterator[pa.Table]:
             or a file of its own (``lists/train_aug.txt``). Of a class's list (``cat_train``) the
             images with the class are taken. All images without it.
         year: Which of several folders of a VOCdevkit.
-        difficult: ``1`` takes objects marked difficult for labels. VOC's classification counts
-            them neither way, so an image that holds no others has no label.
+        difficult: ``0`` takes no label from objects marked difficult, as VOC's classification
+            counts them neither way. Lists of labels for segmentation have them: they are there.
 
     Raises:
         SessError: If there is no such folder, split or year.
     """
     path, options = with_options("voc", path, _OPTIONS)
-    difficult = _is_on(options.get("difficult", "0"))
+    difficult = _is_on(options.get("difficult", "1"))
     root = _root(path, options.get("year"))
     files = _by_id(root, listed)
     annotated = _annotated(root)

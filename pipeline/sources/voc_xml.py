@@ -72,12 +72,12 @@ class _Reader:
         raise ValueError(f"it declares an entity: line {self._parser.CurrentLineNumber}")
 
 
-def read_annotation(content: bytes, *, difficult: bool = False) -> Annotation:
+def read_annotation(content: bytes, *, difficult: bool = True) -> Annotation:
     r"""The classes that an annotation says are in its image.
 
     Args:
         content: The XML file.
-        difficult: Take objects that are marked difficult for labels as well.
+        difficult: Take objects that are marked difficult for labels too.
 
     Example:
         >>> xml = b"<annotation>\n<object><name>cat</name></object><object/>\n</annotation>"

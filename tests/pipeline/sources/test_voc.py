@@ -54,7 +54,7 @@ def voc(tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_images_and_classes_are_those_of_torchvision(voc, split):
-    labels, listed = listing(f"voc:{voc}?split={split}&difficult=1")
+    labels, listed = listing(f"voc:{voc}?split={split}")
     theirs = VOCDetection(voc.parent.parent, year="2012", image_set=split)
     expected = {}
     for image, file in zip(theirs.images, theirs.annotations, strict=True):
@@ -68,17 +68,18 @@ def test_images_and_classes_are_those_of_torchvision(voc, split):
     assert listed.n_faults == 0
 
 
-def test_difficult_objects_are_no_labels_unless_asked_for(voc):
+def test_difficult_objects_can_be_left_out(voc):
     labels, _ = listing(f"voc:{voc}")
     assert labels == {
-        "2007_000027.jpg": ["sofa"],
-        "2007_000032.jpg": [],
+        "2007_000027.jpg": ["person", "sofa"],
+        "2007_000032.jpg": ["tvmonitor"],
         "2008_000003.jpg": ["dog", "cat", "person"],
     }
-    assert listing(f"voc:{voc}?difficult=1")[0]["2007_000027.jpg"] == ["person", "sofa"]
     assert listing(voc)[0] == listing(voc.parent)[0] == listing(voc.parent.parent)[0] == labels
+    without = f"voc:{voc}?difficult=0"
+    assert listing(without)[0] == labels | {"2007_000027.jpg": ["sofa"], "2007_000032.jpg": []}
     listed = Listed()
-    given = Dataset(f"voc:{voc}", RunConfig(labels="given"))
+    given = Dataset(without, RunConfig(labels="given"))
     assert sum(table.num_rows for table in given.tables(listed)) == 2
     assert listed.unlabelled == 1
 
@@ -86,8 +87,9 @@ def test_difficult_objects_are_no_labels_unless_asked_for(voc):
 def test_splits(voc, tmp_path):
     lists = voc / "ImageSets" / "Main"
     (lists / "dog_train.txt").write_text("2007_000027 -1\n2008_000003  1\n2007_000032  0\n")
-    assert list(listing(f"voc:{voc}?split=dog_train")[0]) == ["2008_000003.jpg"]
-    assert len(listing(f"voc:{voc}?split=dog_train&difficult=1")[0]) == 2
+    sure = f"voc:{voc}?split=dog_train&difficult=0"
+    assert list(listing(sure)[0]) == ["2008_000003.jpg"]
+    assert len(listing(f"voc:{voc}?split=dog_train")[0]) == 2
     (voc / "ImageSets" / "Segmentation").mkdir()
     (voc / "ImageSets" / "Segmentation" / "trainval.txt").write_text("2007_000032\n\n")
     assert list(listing(f"voc:{voc}?split=Segmentation/trainval")[0]) == ["2007_000032.jpg"]
@@ -213,5 +215,5 @@ def test_a_store(voc, store):
     assert {row["image_id"]: row["labels"] for row in rows} == listing(f"voc:{voc}")[0]
     assert rows[0]["uri"] == "s3://bucket/VOC2012/JPEGImages/2007_000027.jpg"
     assert sum(store.injected.values()) == 2
-    labels, _ = listing("voc:s3://bucket/VOC2012?split=val&difficult=1")
+    labels, _ = listing("voc:s3://bucket/VOC2012?split=val")
     assert labels == {"2007_000032.jpg": ["tvmonitor"]}
