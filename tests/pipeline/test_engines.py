@@ -64,12 +64,16 @@ def test_same_rows_same_bits(runs):
 def test_a_search_gives_the_same_bits_and_tells_what_it_saved(photo_folder, tmp_path):
     settings = {"scales": 4, "labels": "predicted", "pre_filter_ratio": 0.9, "search": True}
     settings |= {"workers": 2, "map_dtype": "float32"}
+    settings |= {"map_stride": 3, "format": "parquet,npy", "npy_layout": "irn"}
     kinds = {"local": {"engine": "local"}, "split": {"topology": "split"}}
     rows, summaries = [], []
     for name, kind in kinds.items():
         summaries.append(run(str(photo_folder), tmp_path / name, RunConfig(**settings | kind)))
         rows.append({row["image_id"]: row for row in read_rows(tmp_path / name)})
     assert rows[0] == rows[1]
+    local, split = (sorted((tmp_path / name / "npy").rglob("*.npy")) for name in kinds)
+    assert [one.name for one in local] == ["blocks.npy", "cat.npy", "coffee.npy", "small.npy"]
+    assert [one.read_bytes() for one in local] == [one.read_bytes() for one in split]
     assert all(0 < summary.saved < 0.9 for summary in summaries)
     assert summaries[0].saved > summaries[1].saved  # `split` repeats the forwards of kept patches
     assert json.loads((tmp_path / "local" / "run.json").read_text())["config"]["search"] is True
