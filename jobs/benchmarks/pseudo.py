@@ -31,7 +31,7 @@ _PAMR = MaskConfig(refine="pamr")
 
 
 def pseudo(setting: Setting) -> list[Row]:
-    """A row of masks as they are, of refined masks and of boxes, for SESS and for its base method.
+    """Rows of masks and of boxes, of maps as they are and refined, for SESS and its base method.
 
     ``source`` is the OUT of a finished run whose classes are those of VOC, ``truth`` is
     ``voc:DIR``. The base method explains the whole image, squeezed to the backbone's input.
@@ -90,7 +90,8 @@ class _Judges:
     """Judges of the maps of one kind."""
 
     def __init__(self) -> None:
-        self._plain, self._refined, self._boxes = MaskJudge(), MaskJudge(), BoxJudge()
+        self._masks, self._refined_masks = MaskJudge(), MaskJudge()
+        self._boxes, self._refined_boxes = BoxJudge(), BoxJudge()
         self._seconds: list[float] = []
 
     def add(
@@ -98,6 +99,9 @@ class _Judges:
     ) -> None:
         """Judge the maps (K, H, W) of an image."""
         classes = [class_number(one.class_name) for one in image.records]
+        began = time.perf_counter()
+        refined = refine(torch.from_numpy(pixels.copy()).permute(2, 0, 1), maps, _PAMR)
+        self._seconds.append(time.perf_counter() - began)
         true = truth.mask(image.image_id)
         if true is not None:
             if true.shape != maps.shape[1:]:
@@ -105,26 +109,21 @@ class _Judges:
                     f"the true mask of {image.image_id} has {tuple(true.shape)} pixels, but its "
                     f"maps have {tuple(maps.shape[1:])}"
                 )
-            began = time.perf_counter()
-            refined = refine(torch.from_numpy(pixels.copy()).permute(2, 0, 1), maps, _PAMR)
-            self._seconds.append(time.perf_counter() - began)
-            self._plain.add(maps, classes, true)
-            self._refined.add(refined, classes, true)
+            self._masks.add(maps, classes, true)
+            self._refined_masks.add(refined, classes, true)
         boxes = truth.boxes(image.image_id)
-        for number, map_, record in zip(classes, maps, image.records, strict=True):
-            if number in boxes:
-                self._boxes.add(number, pseudo_boxes(map_), record.score, boxes[number])
+        for judge, found in ((self._boxes, maps), (self._refined_boxes, refined)):
+            for number, map_, record in zip(classes, found, image.records, strict=True):
+                if number in boxes:
+                    judge.add(number, pseudo_boxes(map_), record.score, boxes[number])
 
     def rows(self, name: str) -> Iterator[Row]:
-        """A row of masks, one of refined masks, one of boxes, as far as there is a truth."""
-        if self._seconds:
-            yield {"what": f"masks, {name}"} | self._plain.row()
-            refinement = f"{_PAMR.refine}, {_PAMR.iterations} iterations"
-            milliseconds = spread([1e3 * one for one in self._seconds])
-            yield (
-                {"what": f"masks, {name}, {refinement}"}
-                | self._refined.row()
-                | {"refine_ms": milliseconds}
-            )
+        """A row of masks and one of boxes, of maps as they are and refined, as there is a truth."""
+        refinement = f"{_PAMR.refine}, {_PAMR.iterations} iterations"
+        if self._masks:
+            timed = {"refine_ms": spread([1e3 * one for one in self._seconds])}
+            yield {"what": f"masks, {name}"} | self._masks.row()
+            yield {"what": f"masks, {name}, {refinement}"} | self._refined_masks.row() | timed
         if self._boxes:
             yield {"what": f"boxes, {name}"} | self._boxes.row()
+            yield {"what": f"boxes, {name}, {refinement}"} | self._refined_boxes.row()

@@ -35,6 +35,9 @@ class MaskJudge:
         self._counts = torch.zeros(2, len(THRESHOLDS), n, n, dtype=torch.long)
         self._images = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._images)
+
     def add(self, maps: Tensor, classes: Sequence[int], true: Tensor) -> None:
         """Judge the masks of an image at every threshold.
 

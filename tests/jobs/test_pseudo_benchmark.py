@@ -76,9 +76,11 @@ def test_masks_and_boxes_of_a_run(voc, capsys):
     assert bench(what=("pseudo",), out=out, **given) == 0
     rows = {row["what"]: row for row in json.loads(out.read_text())["rows"]}
     base = "Grad-CAM on the whole image"
-    assert [name.split(", ")[:2] for name in rows] == [
-        *(["masks", base], ["masks", base], ["boxes", base]),
-        *(["masks", "SESS"], ["masks", "SESS"], ["boxes", "SESS"]),
+    assert list(rows) == [
+        f"{kind}, {name}{refined}"
+        for name in (base, "SESS")
+        for kind in ("masks", "boxes")
+        for refined in ("", ", pamr, 30 iterations")
     ]
     masks, boxes = rows["masks, SESS"], rows["boxes, SESS"]
     config = MaskConfig(background=masks["background"], normalize=False)
