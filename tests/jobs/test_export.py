@@ -13,6 +13,7 @@ from pipeline import RunConfig, run
 @pytest.fixture
 def said(capsys):
     def call(*arguments):
+        capsys.readouterr()  # what was printed before is not ours
         code = main(["export", *map(str, arguments)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
