@@ -16,8 +16,10 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## five photographs through Ray to a page
 	$(BIN)/sess demo --out $(DEMO)
 
+# the kernels in a process of their own, without what Ray and the readers of datasets load
 test: $(VENV)/.installed  ## every test, doctests included
-	$(BIN)/python -m pytest --doctest-modules --durations=10
+	$(BIN)/python -m pytest --doctest-modules --durations=10 tests/sess_kernels sess_kernels
+	$(BIN)/python -m pytest --doctest-modules --durations=10 --ignore=tests/sess_kernels tests pipeline jobs
 
 check: $(VENV)/.installed  ## lint, format, types, layers, doctests
 	$(BIN)/ruff check .
