@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.members import Opened, open_image, read_image_bytes
-from pipeline.stores import Positioned
+from pipeline.stores import Held
 from sess_kernels.errors import SessError
 
 MAX_PIXELS = 2**28
@@ -153,26 +153,13 @@ def _webp_size(file: IO[bytes]) -> tuple[int, int, bool] | None:
     return None
 
 
-class _Header(Positioned):
+class _Header(Held):
     """A file of which little is fetched: 16 KiB, then four times more each time it does not do."""
 
     def __init__(self, file: Opened) -> None:
         super().__init__(file.size())
         self._file = file
-        self._start = 0
-        self._held = b""
         self._next = _FIRST_READ
-
-    def read(self, size: int | None = -1) -> bytes:
-        wanted = self._size if size is None or size < 0 else self._at + size
-        end = min(wanted, self._size)
-        if end <= self._at:
-            return b""
-        if self._at < self._start or end > self._start + len(self._held):
-            self._fetch(end)
-        found = self._held[self._at - self._start : end - self._start]
-        self._at = end
-        return found
 
     def _fetch(self, end: int) -> None:
         """Hold the bytes from here to ``end``, and some more."""

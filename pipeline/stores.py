@@ -179,6 +179,34 @@ class Positioned(io.RawIOBase):
         return self._at
 
 
+class Held(Positioned):
+    """A file of which a part is held; ``_fetch(end)`` holds what is wanted, from here at least.
+
+    Args:
+        size: Bytes of the file.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._start = 0
+        self._held = b""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Bytes from the position on."""
+        wanted = self._size if size is None or size < 0 else self._at + size
+        end = min(wanted, self._size)
+        if end <= self._at:
+            return b""
+        if self._at < self._start or end > self._start + len(self._held):
+            self._fetch(end)
+        found = self._held[self._at - self._start : end - self._start]
+        self._at = end
+        return found
+
+    def _fetch(self, end: int) -> None:
+        raise NotImplementedError
+
+
 class _Patient(Positioned):
     """A file of a store, read with ``retrying``."""
 

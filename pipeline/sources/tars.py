@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from pipeline.stores import Positioned, file_system, open_file
+from pipeline.stores import Held, file_system, open_file
 
 _BLOCK = 512
 _FIRST_READ = 2**14  # bytes; a few headers and small members
@@ -108,7 +108,7 @@ class Tar:
         raise tarfile.ReadError(f"byte {at}: {what}")
 
 
-class _Ahead(Positioned):
+class _Ahead(Held):
     """A file read forwards in few requests.
 
     Where little lies between the parts that are wanted, all of it is read, in ever larger requests;
@@ -118,8 +118,6 @@ class _Ahead(Positioned):
     def __init__(self, file: pa.NativeFile, largest: int) -> None:
         super().__init__(file.size())
         self._file, self._largest = file, largest
-        self._start = 0
-        self._held = b""
         self._next = _FIRST_READ
 
     @property
@@ -131,14 +129,7 @@ class _Ahead(Positioned):
         wanted = self._size if size is None or size < 0 else size
         if wanted > _MAX_HEADER:
             raise tarfile.ReadError(f"byte {self._at}: a header of {wanted} bytes")
-        end = min(self._at + wanted, self._size)
-        if end <= self._at:
-            return b""
-        if self._at < self._start or end > self._start + len(self._held):
-            self._fetch(end)
-        found = self._held[self._at - self._start : end - self._start]
-        self._at = end
-        return found
+        return super().read(size)
 
     def _fetch(self, end: int) -> None:
         passed = self._at - (self._start + len(self._held))
