@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from types import TracebackType
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jobs.progress import ExportProgress
 from jobs.run import Flag
 from pipeline.export import export as export_labels
 from pipeline.exports.config import ExportConfig
@@ -45,7 +44,7 @@ def export(
         quiet: Print nothing but faults.
         json: Print the summary as JSON.
     """
-    with _Progress(show=not (quiet or json)) as progress:
+    with ExportProgress(show=not (quiet or json)) as progress:
         summary = export_labels(
             out,
             to,
@@ -82,40 +81,3 @@ def _show(summary: ExportSummary) -> None:
         print(f"skipped: {reason}", file=sys.stderr)
     if summary.skipped > _SHOWN:
         print(f"skipped: ... {summary.skipped - _SHOWN} more", file=sys.stderr)
-
-
-class _Progress:
-    """Images done and time left, on stderr."""
-
-    def __init__(self, show: bool) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("images"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (show and console.is_terminal),
-        )
-
-    def __enter__(self) -> _Progress:
-        self._progress.start()
-        self._task = self._progress.add_task("looking", total=None)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def begin(self, images: int) -> None:
-        """So many images are exported."""
-        self._progress.update(self._task, description="exporting", total=images)
-
-    def done(self) -> None:
-        """An image is done."""
-        self._progress.advance(self._task)

@@ -1,12 +1,21 @@
-"""The progress line of a run."""
+"""The progress lines of a run and of an export."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from pipeline.engines import BatchDone, Placement
@@ -25,32 +34,22 @@ class _Patches(ProgressColumn):
         return Text(f"{task.fields['rate']:.1f} patches/s")
 
 
-class RunProgress:
-    """Images done, patches per second and time left, on stderr; the bar counts patches.
+class _OneLine:
+    """A bar on stderr between what is done and the time left; nothing where no one looks."""
 
-    Args:
-        show: Whether to show anything.
-    """
-
-    def __init__(self, show: bool = True) -> None:
+    def __init__(self, show: bool, *columns: ProgressColumn) -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
-            _Images(),
-            _Patches(),
+            *columns,
             TimeRemainingColumn(),
             console=console,
             disable=not (show and console.is_terminal),
         )
-        self._images = 0
-        self._failed = 0
-        self._patches = 0
-        self._began = 0.0
 
-    def __enter__(self) -> RunProgress:
+    def __enter__(self) -> Self:
         self._progress.start()
-        self._task = self._progress.add_task("planning", total=None, images=0, of="?", rate=0.0)
         return self
 
     def __exit__(
@@ -60,6 +59,42 @@ class RunProgress:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+
+class ExportProgress(_OneLine):
+    """Images exported and time left, on stderr.
+
+    Args:
+        show: Whether to show anything.
+    """
+
+    def __init__(self, show: bool = True) -> None:
+        super().__init__(show, MofNCompleteColumn(), TextColumn("images"))
+        self._task = self._progress.add_task("looking", total=None)
+
+    def begin(self, images: int) -> None:
+        """So many images are exported."""
+        self._progress.update(self._task, description="exporting", total=images)
+
+    def done(self) -> None:
+        """An image is done."""
+        self._progress.advance(self._task)
+
+
+class RunProgress(_OneLine):
+    """Images done, patches per second and time left, on stderr; the bar counts patches.
+
+    Args:
+        show: Whether to show anything.
+    """
+
+    def __init__(self, show: bool = True) -> None:
+        super().__init__(show, _Images(), _Patches())
+        self._task = self._progress.add_task("planning", total=None, images=0, of="?", rate=0.0)
+        self._images = 0
+        self._failed = 0
+        self._patches = 0
+        self._began = 0.0
 
     def planned(self, plan: Plan) -> None:
         """The plan is known; the engine starts."""
