@@ -109,8 +109,8 @@ class _Judges:
                     f"the true mask of {image.image_id} has {tuple(true.shape)} pixels, but its "
                     f"maps have {tuple(maps.shape[1:])}"
                 )
-            self._masks.add(maps, classes, true)
-            self._refined_masks.add(refined, classes, true)
+            self._masks.add(image.image_id, maps, classes, true)
+            self._refined_masks.add(image.image_id, refined, classes, true)
         boxes = truth.boxes(image.image_id)
         for judge, found in ((self._boxes, maps), (self._refined_boxes, refined)):
             for number, map_, record in zip(classes, found, image.records, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,26 +32,29 @@ class MaskJudge:
 
     def __init__(self) -> None:
         n = len(_CLASSES)
-        # of every other image, so that a threshold may be chosen on one half for the other
+        # of two halves, so that a threshold may be chosen on one for the other; which of them an
+        # image is in depends on its id alone, as a run's rows come in the order of its shards' end
         self._counts = torch.zeros(2, len(THRESHOLDS), n, n, dtype=torch.long)
         self._images = 0
 
     def __bool__(self) -> bool:
         return bool(self._images)
 
-    def add(self, maps: Tensor, classes: Sequence[int], true: Tensor) -> None:
+    def add(self, image_id: str, maps: Tensor, classes: Sequence[int], true: Tensor) -> None:
         """Judge the masks of an image at every threshold.
 
         Args:
+            image_id: Id of the image.
             maps: Maps (K, H, W).
             classes: Their classes, from 0.
             true: True mask (H, W).
         """
         best, which = maps.max(0)
         labels = (torch.tensor(classes) + 1)[which]
+        half = zlib.crc32(image_id.encode()) % 2
         for place, threshold in enumerate(THRESHOLDS):
             mask = labels.masked_fill(best <= threshold, 0)
-            self._counts[self._images % 2, place] += confusion(mask, true, len(_CLASSES))
+            self._counts[half, place] += confusion(mask, true, len(_CLASSES))
         self._images += 1
 
     def row(self) -> Row:

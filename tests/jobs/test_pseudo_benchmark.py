@@ -10,7 +10,7 @@ from sklearn.metrics import jaccard_score
 
 from jobs.bench import bench
 from jobs.benchmarks import BENCHMARKS, Setting
-from jobs.benchmarks.pseudo_judges import BoxJudge
+from jobs.benchmarks.pseudo_judges import BoxJudge, MaskJudge
 from jobs.benchmarks.voc_truth import TrueBoxes, VocTruth
 from pipeline import RunConfig, run
 from pipeline.read import read_images
@@ -102,6 +102,24 @@ def test_masks_and_boxes_of_a_run(voc, capsys):
     assert (boxes["pairs"], boxes["true_boxes"]) == (2, 2)
     assert set(boxes["corloc_of_class"]) == set(boxes["ap50_of_class"]) == {"cat"}
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_halves_do_not_depend_on_the_order_of_the_images():
+    generator = torch.Generator().manual_seed(0)
+    images = []
+    for number in range(10):
+        maps = torch.rand(2, 8, 8, generator=generator)
+        true = 8 * (maps[0] > torch.rand(1, generator=generator))
+        images.append((f"{number}.png", maps, [7, 11], true))
+    rows = []
+    for order in (images, images[::2] + images[1::2], images[:4] + images[:3:-1]):
+        judge = MaskJudge()
+        for image in order:
+            judge.add(*image)
+        rows.append(judge.row())
+    assert rows[0] == rows[1] == rows[2]
+    # it is of thresholds that are not the best, or the halves would not differ
+    assert 0 < rows[0]["miou_of_halves"] < rows[0]["miou"]
 
 
 def test_corners_count_from_one_and_include_the_last_pixel(voc):

@@ -50,7 +50,7 @@ def test_samples_are_those_of_read_maps(samples_agree, make, kind):
         np.testing.assert_array_equal(sample["map"].numpy(), (of_record * 255).round())
 
 
-def test_the_order_is_that_of_the_plan(make, monkeypatch):
+def test_the_order_is_that_of_the_plan(make):
     out = make()
     rows = {row["image_id"]: row["row"] for row in read_rows(out)}
     numbers = [rows[sample["image_id"]] for sample in SaliencyDataset(out)]
