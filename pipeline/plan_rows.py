@@ -117,4 +117,4 @@ def _largest_scale(config: PlanConfig) -> int:
     """Shorter side of an image at the last scale, in pixels."""
     full = config.sess.for_input(config.input_size)
     assert full.base_size is not None
-    return full.base_size + full.scale_increment * (full.scales - 1)
+    return full.base_size + full.scale_increment * max(0, full.scales - 1)

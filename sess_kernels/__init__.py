@@ -14,6 +14,7 @@ from sess_kernels.errors import ConfigError, SessError
 from sess_kernels.one import sess
 from sess_kernels.results import ClassSaliency, PatchSaliency, PatchScores
 from sess_kernels.sess import SESS
+from sess_kernels.variants import fuse_patches
 
 __all__ = [
     "SESS",
@@ -26,6 +27,7 @@ __all__ = [
     "Preprocessing",
     "SESSConfig",
     "SessError",
+    "fuse_patches",
     "load_backbone",
     "sess",
 ]

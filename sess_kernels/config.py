@@ -19,7 +19,8 @@ class SESSConfig:
 
     Attributes:
         scales: Number of scales, n in the paper; scale i has its smaller side at
-            ``base_size + scale_increment * (i - 1)`` pixels.
+            ``base_size + scale_increment * (i - 1)`` pixels. 0 is the base method alone: the whole
+            image, squeezed into one window.
         base_size: Smaller side of the first scale in pixels; the window size if not given.
         scale_increment: Pixels between two scales, 64 in the paper.
         window_size: Side of the sliding window in pixels; the backbone's input size if not given.
@@ -67,9 +68,9 @@ class SESSConfig:
     def faults(self) -> list[str]:
         """One sentence for every value that is out of range."""
         found = [
-            f"{name} must be a whole number of at least 1 but got {value!r}"
+            f"{name} must be a whole number of at least {least} but got {value!r}"
             for name, value in self._counts().items()
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1
+            if not _is_whole(value, least := 0 if name == "scales" else 1)
         ]
         if not found:
             found += self._size_faults()
@@ -152,6 +153,10 @@ class SESSConfig:
         """
         published: dict[str, Any] = {"normalize": False, "channel_weights": "relative"}
         return cls(**(published | changes))
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _is_number(value: object) -> bool:

@@ -90,10 +90,15 @@ def grids(height: int, width: int, config: SESSConfig, input_size: int = 224) ->
     Example:
         >>> [len(grid) for grid in grids(224, 224, SESSConfig(scales=5))]
         [1, 4, 4, 4, 9]
+        >>> grids(300, 451, SESSConfig(scales=0))  # no scaling and sliding: squeezed
+        (Grid(height=224, width=224, tops=(0,), lefts=(0,)),)
     """
     if height < 1 or width < 1:
         raise ValueError(f"Expected an image of at least 1x1 pixels but got {height}x{width}")
-    return _grids(height, width, *_scales(config, input_size))
+    sides, window, step = _scales(config, input_size)
+    if not sides:
+        return (Grid(window, window, (0,), (0,)),)
+    return _grids(height, width, sides, window, step)
 
 
 def _scales(config: SESSConfig, input_size: int) -> tuple[range, int, int]:
@@ -159,6 +164,8 @@ def counts(
         raise ValueError(f"Expected an image of at least 1x1 pixels but got {size}")
     found = np.zeros(len(rows), np.int64)
     sides, window, step = _scales(config, input_size)
+    if not sides:
+        return found + 1
     for start in range(0, len(found), _BLOCK):
         block = slice(start, start + _BLOCK)
         for side in sides:  # the longer side as `scaled_size` has it, to the last bit

@@ -183,7 +183,7 @@ def test_a_row_that_breaks_the_kernel_does_not_take_its_neighbours(
 
 def test_configuration_faults_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        RunConfig(engine="spark", format="parquet,csv", map_dtype="int4", scales=0, workers=0)
+        RunConfig(engine="spark", format="parquet,csv", map_dtype="int4", scales=-1, workers=0)
     assert len(caught.value.faults) == 5
     with pytest.raises(ConfigError, match="cpu_workers must be a number from 1, or MIN:MAX"):
         RunConfig(cpu_workers="8:2")

@@ -16,7 +16,7 @@ def test_defaults_are_the_papers():
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        SESSConfig(scales=0, pre_filter_ratio=1.0, theta=float("nan"), window_size=-3)
+        SESSConfig(scales=-1, pre_filter_ratio=1.0, theta=float("nan"), window_size=-3)
     assert len(caught.value.faults) == 4
     for name in ("scales", "pre_filter_ratio", "theta", "window_size"):
         assert name in str(caught.value)
