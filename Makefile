@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 DEMO ?= sess-demo
 BENCH ?= sess-bench.json
 BENCH_DEVICE ?= cuda
+RESULTS ?= sess-results
+IMAGENET ?= imagenet_val_sq300
+VOC ?= voc2012_100
 
-.PHONY: demo test check format bench bench-engines bench-device clean
+.PHONY: demo test check format bench bench-engines bench-device results clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,5 +46,23 @@ bench-engines: $(VENV)/.installed  ## engine ray beside engine local
 bench-device: $(VENV)/.installed  ## SESS on a GPU beside its passes, bare and compiled
 	$(BIN)/sess bench --what device --device $(BENCH_DEVICE)
 
+# IMAGENET holds images/, labels.csv and boxes.csv, VOC is a folder of PASCAL VOC
+REPRODUCE := $(BIN)/sess reproduce
+SMALL := --backbone lite0 --runtime openvino
+OF_IMAGENET := --data folder:$(IMAGENET)/images --labels $(IMAGENET)/labels.csv \
+  --truth "table:$(IMAGENET)/boxes.csv?unit=fraction" $(SMALL)
+OF_VOC := --data voc:$(VOC) --class-groups voc20 --metric pointing,corloc,miou $(SMALL)
+METHODS := --method gradcam guided-backprop groupcam
+
+results: $(VENV)/.installed  ## docs/results.md again; what is in RESULTS is not made again
+	$(REPRODUCE) table1 $(OF_IMAGENET) $(METHODS) \
+	  --metric pointing,insertion,max_box_acc,localisation --out $(RESULTS)/imagenet
+	$(REPRODUCE) fig5 fig6 theta weights steps $(OF_IMAGENET) --limit 150 --out $(RESULTS)/ablations
+	$(REPRODUCE) table3 $(OF_VOC) $(METHODS) --out $(RESULTS)/voc
+	$(REPRODUCE) fig6 $(OF_VOC) --out $(RESULTS)/voc
+	$(REPRODUCE) table2 $(SMALL) $(METHODS) --limit 2 --out $(RESULTS)/seconds
+	$(REPRODUCE) fig7 fig9 fig10 fig11 --backbone lite0 --out $(RESULTS)/pictures
+	$(REPRODUCE) --out $(RESULTS) --page docs/results.md
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) $(RESULTS) build dist *.egg-info

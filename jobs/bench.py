@@ -63,6 +63,8 @@ def bench(
             fast, on --source), search (beside every window, on --source or the photographs of
             `sess demo`), quality (what a search costs in quality, on --source with --truth),
             pseudo (masks and boxes of a finished run, by --truth voc:DIR; --source is its OUT),
+            curves (insertion and deletion beside a plain loop over images, on photographs of
+            `sess demo`, --images rounded up to as many for each core),
             engines (ray beside local), overhead (CPU that ray adds), scaleout (many workers that
             sleep), driver (memory of ray's, of --rows), plan (rows a second and memory, of --rows),
             sizes (of stored maps and what they lose, on --source, photographs or the OUT of a run

@@ -16,8 +16,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from jobs.bench import bench
 from jobs.demo import demo
+from jobs.evaluate import evaluate
 from jobs.export import export
 from jobs.plan import plan
+from jobs.reproduce import reproduce
 from jobs.retry import retry
 from jobs.run import run
 from jobs.status import status
@@ -43,7 +45,10 @@ app = App(
 )
 for verb in (demo, run, plan, status, retry):
     app.command(verb)
-app.command(export, default_parameter=Parameter(consume_multiple=True, negative_iterable=""))
+_LISTS = Parameter(consume_multiple=True, negative_iterable="")
+app.command(export, default_parameter=_LISTS)
+app.command(evaluate, default_parameter=_LISTS)
+app.command(reproduce)
 # of `bench` the flags alone are written down, so that it can be run without cyclopts
 app.command(bench, default_parameter=Parameter(consume_multiple=True, negative=""))
 

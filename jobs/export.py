@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from jobs.progress import ExportProgress
+from jobs.progress import ImagesProgress
 from jobs.run import Flag
 from pipeline.export import export as export_labels
 from pipeline.exports.config import ExportConfig
@@ -44,7 +44,7 @@ def export(
         quiet: Print nothing but faults.
         json: Print the summary as JSON.
     """
-    with ExportProgress(show=not (quiet or json)) as progress:
+    with ImagesProgress("exporting", show=not (quiet or json)) as progress:
         summary = export_labels(
             out,
             to,

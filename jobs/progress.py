@@ -1,4 +1,4 @@
-"""The progress lines of a run and of an export."""
+"""The progress lines of a run, an export and an evaluation."""
 
 from __future__ import annotations
 
@@ -61,24 +61,26 @@ class _OneLine:
         self._progress.stop()
 
 
-class ExportProgress(_OneLine):
-    """Images exported and time left, on stderr.
+class ImagesProgress(_OneLine):
+    """Images done and time left, on stderr.
 
     Args:
+        what: What is done to them.
         show: Whether to show anything.
     """
 
-    def __init__(self, show: bool = True) -> None:
+    def __init__(self, what: str, show: bool = True) -> None:
         super().__init__(show, MofNCompleteColumn(), TextColumn("images"))
+        self._what = what
         self._task = self._progress.add_task("looking", total=None)
 
     def begin(self, images: int) -> None:
-        """So many images are exported."""
-        self._progress.update(self._task, description="exporting", total=images)
+        """There are so many images."""
+        self._progress.update(self._task, description=self._what, total=images)
 
-    def done(self) -> None:
-        """An image is done."""
-        self._progress.advance(self._task)
+    def done(self, images: int = 1) -> None:
+        """Some images are done."""
+        self._progress.advance(self._task, images)
 
 
 class RunProgress(_OneLine):

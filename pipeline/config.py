@@ -33,12 +33,8 @@ _TEXTS = (
     "fusion",
 )
 _OPTIONAL_TEXTS = (
-    "weights",
-    "target_layer",
-    "class_groups",
-    "address",
-    "accelerator",
-    "pre_filter_accelerator",
+    *("weights", "target_layer", "class_groups"),
+    *("address", "accelerator", "pre_filter_accelerator"),
 )
 DEVICES = ("auto", "cpu", "cuda")
 MAX_PIXELS = 2**28
@@ -71,8 +67,10 @@ class RunConfig(SESSConfig):
         labels: ``given`` (what the source carries), ``predicted`` (the best classes by mean
             probability over the windows of the first scale), or a table of images and labels.
         top_k: Classes an image with predicted labels.
-        backbone: ``lite0``, ``torchvision/NAME``, ``timm/NAME`` or ``module:callable``.
-        weights: File with a state dict to use instead of the published weights.
+        backbone: ``lite0``, ``torchvision/NAME``, ``timm/NAME``, ``torchray/NAME`` (classifiers of
+            the pointing game, such as vgg16_voc) or ``module:callable``.
+        weights: File to use instead of the published weights: a state dict, or one with
+            ``class_names`` and ``scores`` beside it, as ``examples/finetune`` writes.
         target_layer: Layer to explain; the last feature map before pooling if not given.
         class_groups: ``voc20``, ``coco80`` or a JSON file that makes several outputs of the
             backbone one class: ``{"cat": [281, 282], ...}``; labels then name these classes.
@@ -94,7 +92,7 @@ class RunConfig(SESSConfig):
             on CPUs decode and encode themselves; for four of them one writes.
         gpus_per_worker: GPUs that each books, a fraction if several share one.
         accelerator: Kind of accelerator that backbone workers must have, as Ray names it.
-        pre_filter_accelerator: The same for those that score, with ``split``.
+        pre_filter_accelerator: The same for those that score.
         threads: CPU threads of each backbone worker; part of what defines a map's bits.
         batch_size: Patches of a device batch; likewise. 4 on CPU and 128 on CUDA if not given.
         device: ``auto``, ``cpu`` or ``cuda``.

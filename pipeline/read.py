@@ -103,8 +103,13 @@ def read_images(out: str | Path) -> Iterator[ImageMaps]:
     folder = Folder.of(out)
     for row in read_rows(out):
         if row["targets"]:
-            records = tuple(_record(folder, row, one) for one in row["targets"])
-            yield ImageMaps(row["image_id"], row["uri"], row["height"], row["width"], records)
+            yield image_maps(folder, row)
+
+
+def image_maps(out: Folder, row: dict[str, Any]) -> ImageMaps:
+    """An image and its maps, decoded, of a row as it is stored."""
+    records = tuple(_record(out, row, one) for one in row["targets"])
+    return ImageMaps(row["image_id"], row["uri"], row["height"], row["width"], records)
 
 
 def _record(folder: Folder, row: dict[str, Any], target: dict[str, Any]) -> MapRecord:

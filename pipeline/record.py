@@ -68,6 +68,7 @@ def new_record(
             "window_size": config.for_input(backbone.input_size).window_size,
             "options_of_method": asdict(method),  # type: ignore[call-overload]
             "class_groups": spec.class_groups,
+            "class_names": backbone.class_names,
             "weights_sha256": _digest(config.weights) if config.weights else None,
         },
         "versions": _versions((*_PACKAGES, *_RUNTIMES.get(config.runtime, ())))

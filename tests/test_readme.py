@@ -30,6 +30,7 @@ def here(tmp_path, monkeypatch, draw):
     for name in ("labels.csv", "list.csv"):
         prefix = "photos/" if name == "list.csv" else ""
         (tmp_path / name).write_text(f"image,label\n{prefix}a.png,285\n")
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.png,8,8,60,60\n")
     voc = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "Annotations"):
         (voc / folder).mkdir(parents=True)
@@ -52,7 +53,11 @@ def test_python_snippets_run(here, capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_run(here, command):
     verb, *arguments = shlex.split(command, comments=True)[1:]
-    if verb in ("status", "retry", "export"):
+    if verb == "reproduce":
+        assert main([verb, *arguments, "--engine", "local", "--quiet"]) == 0
+        assert "| SESS |" in Path("results/table1.md").read_text()
+        return
+    if verb in ("status", "retry", "export", "evaluate"):
         assert main(["run", "photos", "--labels", "predicted", "--out", "maps", *_fast()]) == 0
         assert main([verb, *arguments]) == 0
         return
@@ -69,7 +74,7 @@ def test_commands_run(here, command):
 
 def test_there_are_commands_to_run():
     verbs = {shlex.split(command)[1] for command in COMMANDS}
-    assert verbs == {"run", "export", "plan", "status", "retry"}
+    assert verbs == {"run", "export", "evaluate", "reproduce", "plan", "status", "retry"}
 
 
 def test_the_page_of_methods_lists_every_one_and_its_options():

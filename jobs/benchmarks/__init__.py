@@ -19,6 +19,7 @@ _MODULES = {
     "search": "jobs.benchmarks.search",
     "quality": "jobs.benchmarks.quality",
     "pseudo": "jobs.benchmarks.pseudo",
+    "curves": "jobs.benchmarks.curves",
     "runtimes": "jobs.benchmarks.runtimes",
     "cpu": "jobs.benchmarks.cpu",
     "memory": "jobs.benchmarks.memory",

@@ -12,6 +12,7 @@ from torch import Tensor
 from jobs.benchmarks.measure import Row
 from sess_kernels import Backbone
 from sess_kernels.metrics import (
+    MapQuery,
     best_ious,
     bootstrap,
     insertion_deletion,
@@ -19,8 +20,6 @@ from sess_kernels.metrics import (
     max_box_accuracy,
     pointing_hit,
 )
-
-_BATCH = 29  # the images of one curve
 
 Figure = Callable[[Tensor], float]
 """Of chosen maps, ``int64 (n,)`` their numbers."""
@@ -43,7 +42,7 @@ def judged(
     backbone: Backbone, image: np.ndarray, saliency: Tensor, class_index: int, boxes: Tensor
 ) -> Judged:
     """Judge the map of one class of an image by its boxes (M, 4) and by what the backbone says."""
-    [area] = insertion_deletion(backbone, image, saliency, class_index, batch_size=_BATCH)
+    [area] = insertion_deletion(backbone, [MapQuery(image, saliency, class_index)])
     figures = {
         "pointing_game": float(pointing_hit(saliency, boxes)),
         "mass_inside": mass_inside(saliency, boxes),

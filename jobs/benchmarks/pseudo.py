@@ -13,16 +13,17 @@ from torch import Tensor
 
 from jobs.benchmarks.measure import Row, Setting, spread
 from jobs.benchmarks.pseudo_judges import BoxJudge, MaskJudge
-from jobs.benchmarks.voc_truth import VocTruth, class_number
 from pipeline.config import RunConfig
 from pipeline.files import Folder
 from pipeline.images import read_rgb
 from pipeline.layout import RUN_FILE
 from pipeline.read import ImageMaps, read_images
 from pipeline.report import base_saliency
+from pipeline.sources.voc import VOC_CLASSES
 from pipeline.stages import BackboneSpec
+from pipeline.truth import ImageTruth, open_truth
 from sess_kernels import Backbone
-from sess_kernels.errors import SessError
+from sess_kernels.errors import SessError, unknown
 from sess_kernels.pseudo import MaskConfig, pseudo_boxes
 from sess_kernels.pseudo.refinements import refine
 from sess_kernels.saliency import METHODS, BaseMethod, base_method
@@ -41,7 +42,7 @@ def pseudo(setting: Setting) -> list[Row]:
             "pseudo judges the maps of a finished run by PASCAL VOC; give --source OUT and "
             "--truth voc:DIR"
         )
-    truth = VocTruth(setting.truth)
+    truth = open_truth(setting.truth, VOC_CLASSES)
     base = _Base(setting.source)
     judges = {name: _Judges() for name in (base.name, "SESS")}
     for image in read_images(setting.source):
@@ -50,9 +51,14 @@ def pseudo(setting: Setting) -> list[Row]:
         pixels = read_rgb(image.uri)
         if pixels.shape[:2] != (image.height, image.width):
             raise SessError(f"{image.uri} has another size than its maps; was it replaced?")
+        true = truth.of(image.image_id, (image.height, image.width))
+        if true is None:
+            continue
         of_sess = torch.from_numpy(np.stack([one.map for one in image.records]))
         for name, maps in ((base.name, base.maps(pixels, image)), ("SESS", of_sess)):
-            judges[name].add(image, maps, pixels, truth)
+            judges[name].add(image, maps, pixels, true)
+        if true.faults:
+            raise SessError(true.faults[0])
     rows = [row for name, one in judges.items() for row in one.rows(name)]
     if not rows:
         raise SessError(f"{setting.truth} has no image of {setting.source}")
@@ -95,27 +101,21 @@ class _Judges:
         self._seconds: list[float] = []
 
     def add(
-        self, image: ImageMaps, maps: Tensor, pixels: NDArray[np.uint8], truth: VocTruth
+        self, image: ImageMaps, maps: Tensor, pixels: NDArray[np.uint8], truth: ImageTruth
     ) -> None:
         """Judge the maps (K, H, W) of an image."""
-        classes = [class_number(one.class_name) for one in image.records]
+        classes = [_class_number(one.class_name) for one in image.records]
         began = time.perf_counter()
         refined = refine(torch.from_numpy(pixels.copy()).permute(2, 0, 1), maps, _PAMR)
         self._seconds.append(time.perf_counter() - began)
-        true = truth.mask(image.image_id)
-        if true is not None:
-            if true.shape != maps.shape[1:]:
-                raise SessError(
-                    f"the true mask of {image.image_id} has {tuple(true.shape)} pixels, but its "
-                    f"maps have {tuple(maps.shape[1:])}"
-                )
-            self._masks.add(image.image_id, maps, classes, true)
-            self._refined_masks.add(image.image_id, refined, classes, true)
-        boxes = truth.boxes(image.image_id)
+        if truth.mask is not None:
+            self._masks.add(image.image_id, maps, classes, truth.mask)
+            self._refined_masks.add(image.image_id, refined, classes, truth.mask)
         for judge, found in ((self._boxes, maps), (self._refined_boxes, refined)):
             for number, map_, record in zip(classes, found, image.records, strict=True):
-                if number in boxes:
-                    judge.add(number, pseudo_boxes(map_), record.score, boxes[number])
+                true = truth.classes.get(number)
+                if true is not None and len(true.boxes):
+                    judge.add(number, pseudo_boxes(map_), record.score, true)
 
     def rows(self, name: str) -> Iterator[Row]:
         """A row of masks and one of boxes, of maps as they are and refined, as there is a truth."""
@@ -127,3 +127,9 @@ class _Judges:
         if self._boxes:
             yield {"what": f"boxes, {name}"} | self._boxes.row()
             yield {"what": f"boxes, {name}, {refinement}"} | self._refined_boxes.row()
+
+
+def _class_number(name: str) -> int:
+    if name not in VOC_CLASSES:
+        raise SessError(unknown("class of VOC", name, VOC_CLASSES))
+    return VOC_CLASSES.index(name)

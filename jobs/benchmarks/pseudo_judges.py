@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from jobs.benchmarks.measure import Row
-from jobs.benchmarks.voc_truth import TrueBoxes
 from pipeline.sources.voc import VOC_CLASSES
+from pipeline.truth import ClassTruth
 from sess_kernels.metrics.localisation import (
     JudgedBoxes,
     average_precision,
@@ -86,7 +86,7 @@ class BoxJudge:
     def __bool__(self) -> bool:
         return bool(self._judged)
 
-    def add(self, number: int, found: Boxes, score: float, true: TrueBoxes) -> None:
+    def add(self, number: int, found: Boxes, score: float, true: ClassTruth) -> None:
         """Judge the boxes of a class in an image.
 
         Args:
@@ -99,7 +99,7 @@ class BoxJudge:
         if len(plain):
             self._hits.setdefault(number, []).append(is_localised(found.boxes, plain))
         for judged, factor in ((self._judged, 1.0), (self._by_class, score)):
-            one = judge_boxes(found.boxes, found.scores * factor, *true)
+            one = judge_boxes(found.boxes, found.scores * factor, true.boxes, true.difficult)
             judged.setdefault(number, []).append(one)
 
     def row(self) -> Row:

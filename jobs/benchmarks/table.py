@@ -74,6 +74,7 @@ _MORE = {
     "max_error": ", error up to {:.4f}",
     "mean_error": ", mean {:.5f}",
     "box_iou": ", IoU of boxes {0[mean]:.3f} (5th percentile {0[percentile_5]:.3f})",
+    "area_difference": ", areas differ by up to {:.0e}",
     "encode_ms": ", {:.2f} ms to write",
     "decode_ms": ", {:.2f} to read",
 }

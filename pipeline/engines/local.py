@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from uuid import uuid4
 
 import pyarrow as pa
-import torch
 
 from pipeline.commit import commit
-from pipeline.config import worker_range
 from pipeline.engines.base import (
     Job,
     Line,
@@ -21,10 +18,10 @@ from pipeline.engines.base import (
     rows_per_file,
     shards_left,
 )
+from pipeline.engines.units import devices_here
 from pipeline.journal import Journal, Stage
 from pipeline.sinks import EncodeWorker
 from pipeline.stages import DecodeWorker, SaliencyWorker
-from sess_kernels.errors import SessError
 
 _GRACE_SECONDS = 8.0  # for the batches in flight, when the run is interrupted
 _POLL_SECONDS = 0.2
@@ -141,13 +138,5 @@ class _Sink:
 
 
 def _devices(job: Job) -> list[str]:
-    """The device of each worker: one for each core, or each GPU."""
-    config = job.config
-    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    if on_gpu and not torch.cuda.is_available():
-        raise SessError("device is cuda but torch sees none here; use --device cpu")
-    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if on_gpu else ["cpu"]
-    n_default = len(devices) if on_gpu else max(1, (os.cpu_count() or 1) // config.threads)
-    most = worker_range(config.workers)[1] if config.workers is not None else n_default
-    n_workers = max(1, min(most, job.plan.n_shards))
-    return [devices[i % len(devices)] for i in range(n_workers)]
+    """The device of each worker, no more than there are shards."""
+    return devices_here(job.config)[: max(1, job.plan.n_shards)]

@@ -73,6 +73,8 @@ def survey(out: Folder, limit: int | None = None) -> Survey:
                 found.found |= {one["class_index"]: one["class_name"] for one in row["targets"]}
     if not found.images:
         reason = "; `sess status` tells more" if found.planned else ""
+        if found.failed:
+            reason = f": {len(found.failed)} images failed, the first as {found.failed[0][1]}"
         raise SessError(f"{out.uri} has no maps that are committed{reason}")
     return found
 

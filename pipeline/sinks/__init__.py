@@ -58,6 +58,8 @@ class EncodeWorker:
             for target in row["targets"]:
                 for patch in target["patches"] or ():
                     values = decode_map(patch["map"], "float32", patch["map_shape"])
+                    if self._map_dtype.startswith("uint"):
+                        values = values.clip(0, 1)  # enlarged it spans 0 to 1, small a little more
                     patch["map"] = encode_map(values, self._map_dtype)
                     patch["map_dtype"] = self._map_dtype
         return pa.Table.from_pylist(rows, RESULT_SCHEMA)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.files import Folder
+from pipeline.sources.coco_file import (
+    CocoIds,
+    CocoImage,
+    categories_of,
+    fault_of,
+    images_of,
+    section_of,
+)
 from pipeline.sources.listed import Listed
 from pipeline.sources.options import with_options
 from pipeline.sources.reading import is_folder, open_folder, read_text
@@ -21,17 +28,6 @@ from sess_kernels.errors import SessError, one_line
 _UNUSED = frozenset({"segmentation", "keypoints"})  # nine tenths of COCO's bytes
 _LOOKED_FOR = 10  # images that tell whether a folder is the right one
 _SLACK = 1.0  # pixels; corners of boxes are rounded
-
-
-@dataclass(slots=True)
-class _Image:
-    name: str
-    width: float
-    height: float
-    categories: set[int] = field(default_factory=set)
-
-
-_Ids = dict[object, _Image]
 
 
 def read_coco(path: str, listed: Listed) -> Iterator[pa.Table]:
@@ -50,11 +46,11 @@ def read_coco(path: str, listed: Listed) -> Iterator[pa.Table]:
     """
     path, options = with_options("coco", path, ["images"])
     content = _parsed(path)
-    images, by_id = _images(_section(content, "images", path), path, listed)
+    images, by_id = images_of(section_of(content, "images", path), path, listed)
     given = options.get("images")
     folder = _folder_of(path, images) if given is None else open_folder("coco", given)
-    names = _categories(_section(content, "categories", path), path, listed)
-    annotations = _section(content, "annotations", path)
+    names = categories_of(section_of(content, "categories", path), path, listed)
+    annotations = section_of(content, "annotations", path)
     _annotate(annotations, by_id, names, path, listed)
     is_labelled = bool(annotations)
     del content, annotations, by_id  # what is left is a tenth of it
@@ -62,7 +58,7 @@ def read_coco(path: str, listed: Listed) -> Iterator[pa.Table]:
 
 
 def _rows(
-    folder: Folder, images: Iterable[_Image], names: Mapping[int, str] | None
+    folder: Folder, images: Iterable[CocoImage], names: Mapping[int, str] | None
 ) -> Iterator[Row]:
     for image in images:
         is_whole = image.name.startswith("/") or "://" in image.name
@@ -91,80 +87,8 @@ def _parsed(path: str) -> dict[str, Any]:
     return content
 
 
-def _section(content: Mapping[str, Any], name: str, path: str) -> list[Any]:
-    found = content.get(name) or []
-    if not isinstance(found, list):
-        raise SessError(f"{path}: {name!r} must be a list but is {type(found).__name__}")
-    return found
-
-
-def _images(entries: list[Any], path: str, listed: Listed) -> tuple[list[_Image], _Ids]:
-    """The images to list, each file once, and those that annotations may name by their ids."""
-    by_name: dict[str, _Image] = {}
-    by_id: _Ids = {}
-    for number, entry in enumerate(entries):
-        place = f"{path}: images[{number}]"
-        image_id = entry.get("id") if isinstance(entry, dict) else None
-        if not isinstance(image_id, int | str):
-            listed.fault(f"{place} has no id; it is left out")
-            continue
-        width, height = (_pixels(entry.get(name)) for name in ("width", "height"))
-        image = _Image(_file_name(entry), width, height)
-        if image_id in by_id:
-            if image.name == by_id[image_id].name:
-                listed.duplicates += 1
-            else:
-                listed.fault(f"{place} has the id {image_id} of another; it is left out")
-            continue
-        if not image.name:
-            listed.fault(f"{place} has no file_name; it is left out with its annotations")
-        elif image.name in by_name:
-            listed.duplicates += 1
-            image = by_name[image.name]  # annotations of either id are those of the file
-        else:
-            by_name[image.name] = image
-        by_id[image_id] = image
-    return list(by_name.values()), by_id
-
-
-def _file_name(entry: Mapping[str, Any]) -> str:
-    """Name below the folder of images; LVIS gives an address that ends in ``train2017/ID.jpg``."""
-    name = entry.get("file_name")
-    if not name and isinstance(entry.get("coco_url"), str):
-        name = "/".join(entry["coco_url"].split("/")[-2:])
-    return name if isinstance(name, str) else ""
-
-
-def _pixels(value: object) -> float:
-    """A side of an image; infinite where it is not told."""
-    return float(value) if isinstance(value, int | float) and value > 0 else float("inf")
-
-
-def _categories(entries: list[Any], path: str, listed: Listed) -> dict[int, str]:
-    """Names by id; empty for a category without a name. Tells the classes."""
-    names: dict[int, str] = {}
-    for number, entry in enumerate(entries):
-        place = f"{path}: categories[{number}]"
-        one, name = (
-            (entry.get("id"), entry.get("name")) if isinstance(entry, dict) else (None, None)
-        )
-        if not isinstance(one, int):
-            listed.fault(f"{place} has no id that is a whole number; it is left out")
-        elif one in names:
-            listed.fault(f"{place} has the id {one} of another; it is left out")
-        elif not isinstance(name, str) or not name.strip():
-            listed.fault(f"{place} has no name; it is left out with its annotations")
-            names[one] = ""
-        else:
-            names[one] = name.strip()
-            if listed.classes.setdefault(names[one], one) != one:
-                other = listed.classes[names[one]]
-                listed.fault(f"{place} has the name of category {other}; both are taken for one")
-    return names
-
-
 def _annotate(
-    annotations: list[Any], by_id: _Ids, names: Mapping[int, str], path: str, listed: Listed
+    annotations: list[Any], by_id: CocoIds, names: Mapping[int, str], path: str, listed: Listed
 ) -> None:
     """Give every image the categories of its annotations."""
     for number, one in enumerate(annotations):
@@ -174,7 +98,7 @@ def _annotate(
             image.categories.add(category)
             box = one.get("bbox")
         except (KeyError, TypeError, AttributeError):
-            said = _fault(one, by_id)
+            said = fault_of(one, by_id)
             listed.fault(f"{path}: annotations[{number}] {said}; it is left out")
             continue
         if box and not _is_inside(box, image):
@@ -183,18 +107,7 @@ def _annotate(
             listed.fault(f"{path}: annotations[{number}] {said}")
 
 
-def _fault(one: Any, by_id: _Ids) -> str:
-    if not isinstance(one, dict):
-        return "is no annotation"
-    for name in ("image_id", "category_id"):
-        if not isinstance(one.get(name), int | str):
-            return f"has no {name}"
-    if one["image_id"] not in by_id:
-        return f"is of the unknown image {one['image_id']}"
-    return f"is of the unknown category {one['category_id']}"
-
-
-def _is_inside(box: Any, image: _Image) -> bool:
+def _is_inside(box: Any, image: CocoImage) -> bool:
     try:
         left, top, width, height = box
         inside = left >= -_SLACK and top >= -_SLACK and width >= 0 and height >= 0
@@ -204,7 +117,7 @@ def _is_inside(box: Any, image: _Image) -> bool:
         return False
 
 
-def _folder_of(path: str, images: list[_Image]) -> Folder:
+def _folder_of(path: str, images: list[CocoImage]) -> Folder:
     """Where the images of an annotation file are by custom."""
     own, _, file = Folder.of(path).uri.rpartition("/")
     above = own.rpartition("/")[0]

@@ -64,7 +64,7 @@ def read_voc(path: str, listed: Listed) -> Iterator[pa.Table]:
     """
     path, options = with_options("voc", path, _OPTIONS)
     difficult = _is_on(options.get("difficult", "1"))
-    root = _root(path, options.get("year"))
+    root = voc_root(path, options.get("year"))
     files = _by_id(root, listed)
     annotated = _annotated(root)
     if "split" in options:
@@ -112,7 +112,7 @@ def _annotation(root: Folder, one: _Listed, annotated: set[str], difficult: bool
     return found._replace(faults=[f"{root.uri}/{name}: {fault}" for fault in found.faults])
 
 
-def _root(path: str, year: str | None) -> Folder:
+def voc_root(path: str, year: str | None) -> Folder:
     """The folder of one year."""
     folder = open_folder("voc", path)
     folders = entries(folder).folders

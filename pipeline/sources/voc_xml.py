@@ -26,19 +26,26 @@ class Annotation(NamedTuple):
 
 
 @dataclass
-class _Object:
+class AnnotatedObject:
+    """An object of an annotation.
+
+    Attributes:
+        line: Where it begins.
+        texts: Texts of its elements by their paths below it.
+    """
+
     line: int
     texts: dict[str, str] = field(default_factory=dict)
 
 
-class _Reader:
+class AnnotationReader:
     """Takes the texts of ``annotation/size/*`` and ``annotation/object/*``, and lines of objects.
 
     Parts of a person have names and boxes too; their paths are longer.
     """
 
     def __init__(self) -> None:
-        self.objects: list[_Object] = []
+        self.objects: list[AnnotatedObject] = []
         self.size: dict[str, str] = {}
         self._path: list[str] = []
         self._text: list[str] = []
@@ -49,13 +56,18 @@ class _Reader:
         self._parser.EntityDeclHandler = self._refuse
 
     def read(self, content: bytes) -> None:
+        """Take a whole file.
+
+        Raises:
+            xml.parsers.expat.ExpatError: If it is no XML; what came before is taken.
+        """
         self._parser.Parse(content, True)
 
     def _start(self, tag: str, _: dict[str, str]) -> None:
         self._path.append(tag)
         self._text.clear()
         if tag == "object" and len(self._path) == 2:
-            self.objects.append(_Object(self._parser.CurrentLineNumber))
+            self.objects.append(AnnotatedObject(self._parser.CurrentLineNumber))
 
     def _end(self, _: str) -> None:
         if 2 < len(self._path) <= _DEEPEST:
@@ -84,7 +96,7 @@ def read_annotation(content: bytes, *, difficult: bool = True) -> Annotation:
         >>> read_annotation(xml)
         Annotation(labels=['cat'], faults=['line 2: an object has no name; it is left out'])
     """
-    reader = _Reader()
+    reader = AnnotationReader()
     try:
         reader.read(content)
     except (expat.ExpatError, ValueError, LookupError) as error:  # encodings raise the last two

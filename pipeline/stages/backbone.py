@@ -6,11 +6,10 @@ import json
 import re
 from dataclasses import dataclass
 
-import torch
-
 from pipeline.config import RunConfig
 from pipeline.groups import GROUPS, N_OUTPUTS, shipped_groups
-from pipeline.nearby import first_alone, nearby
+from pipeline.nearby import first_alone
+from pipeline.stages.weights import Weights, read_weights
 from pipeline.stores import read_bytes
 from sess_kernels import Backbone, load_backbone
 from sess_kernels.errors import SessError, one_line, unknown
@@ -22,7 +21,7 @@ class BackboneSpec:
 
     Attributes:
         name: As in ``sess_kernels.load_backbone``.
-        weights: File with a state dict, or ``None`` for the published weights.
+        weights: File as of ``read_weights``, or ``None`` for the published weights.
         target_layer: Layer to explain, or ``None`` for the last feature map before pooling.
         class_groups: Outputs of each class, or ``None``: what the file said when the run began.
         n_outputs: Outputs of the classifier that these groups are made for; any if not given.
@@ -51,10 +50,10 @@ class BackboneSpec:
         Raises:
             SessError: If a name is unknown, weights are missing, or these or groups do not fit.
         """
-        state_dict = _read_state_dict(self.weights) if self.weights else None
+        given = read_weights(self.weights) if self.weights else Weights()
         with first_alone(self.name):
             backbone = load_backbone(
-                self.name, target_layer=self.target_layer, state_dict=state_dict, device=device
+                self.name, target_layer=self.target_layer, device=device, **given._asdict()
             )
         if self.n_outputs not in (None, backbone.n_classes):
             raise SessError(
@@ -110,22 +109,3 @@ def read_class_groups(path: str) -> dict[str, list[int]]:
                 f"class groups {path}: {name!r} must list indices of outputs but has {outputs!r}"
             )
     return groups
-
-
-def _read_state_dict(path: str) -> dict[str, torch.Tensor]:
-    try:
-        loaded = torch.load(nearby(path), map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SessError(f"weights {path} do not exist; check the path") from None
-    except Exception as error:  # a file that is no state dict may raise anything
-        raise SessError(
-            f"weights {path} cannot be read as a state dict: {one_line(error)[:160]}; "
-            "save them with torch.save(model.state_dict(), FILE)"
-        ) from error
-    nested = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(nested, dict) or not all(torch.is_tensor(v) for v in nested.values()):
-        raise SessError(
-            f"weights {path} hold no state dict; "
-            "save them with torch.save(model.state_dict(), FILE)"
-        )
-    return nested

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,8 @@ from pipeline.images import read_rgb, rgb_of
 from pipeline.members import RowReader, is_row
 from pipeline.records import DECODED_SCHEMA
 from sess_kernels.errors import one_line
+
+Pixels = NDArray[np.uint8]
 
 _READERS = 16
 
@@ -29,11 +32,19 @@ class DecodeWorker:
 
     def __call__(self, planned: pa.Table) -> pa.Table:
         """Rows of ``PLAN_SCHEMA`` to rows of ``DECODED_SCHEMA``."""
-        uris, errors = planned["uri"].to_pylist(), planned["error"].to_pylist()
-        found: list[NDArray[np.uint8] | str] = [error or "" for error in errors]
+        errors = planned["error"].to_pylist()
         left = [number for number, error in enumerate(errors) if error is None]
-        rows = [number for number in left if is_row(uris[number])]
-        files = left if not rows else [number for number in left if not is_row(uris[number])]
+        uris = planned["uri"].to_pylist()
+        found: list[Pixels | str] = [error or "" for error in errors]
+        for number, one in zip(left, self.pixels([uris[n] for n in left]), strict=True):
+            found[number] = one
+        return _decoded(planned, found)
+
+    def pixels(self, uris: Sequence[str]) -> list[Pixels | str]:
+        """The images (H, W, 3), or why one cannot be read."""
+        found: list[Pixels | str] = [""] * len(uris)
+        rows = [number for number, uri in enumerate(uris) if is_row(uri)]
+        files = [number for number, uri in enumerate(uris) if not is_row(uri)]
         n_readers = _READERS if any("://" in uris[n] for n in files) else 1  # a store answers late
         with ThreadPoolExecutor(n_readers) as pool:
             decoded = pool.map(self._read, [uris[number] for number in files])
@@ -42,13 +53,13 @@ class DecodeWorker:
         contents = self._rows.read_many(uris[number] for number in rows)
         for number, content in zip(rows, contents, strict=True):
             found[number] = self._read(uris[number], content)
-        return _decoded(planned, found)
+        return found
 
     def failed(self, planned: pa.Table, reason: str) -> pa.Table:
         """The rows with a reason in place of pixels."""
         return _decoded(planned, [reason] * planned.num_rows)
 
-    def _read(self, uri: str, content: bytes | Exception | None = None) -> NDArray[np.uint8] | str:
+    def _read(self, uri: str, content: bytes | Exception | None = None) -> Pixels | str:
         try:
             if content is None:
                 return read_rgb(uri, self._max_pixels)
@@ -59,7 +70,7 @@ class DecodeWorker:
             return one_line(fault)
 
 
-def _decoded(planned: pa.Table, found: list[NDArray[np.uint8] | str]) -> pa.Table:
+def _decoded(planned: pa.Table, found: list[Pixels | str]) -> pa.Table:
     sizes = np.stack([planned["height"].to_numpy(), planned["width"].to_numpy()], axis=1)
     for i, one in enumerate(found):
         if not isinstance(one, str):

@@ -84,7 +84,7 @@ def _target(one: ClassSaliency, class_name: str) -> dict[str, Any]:
 
 def _patch(patch: PatchSaliency) -> dict[str, Any]:
     names = ("scale", "scaled_size", "window", "box", "score")
-    return {name: getattr(patch, name) for name in names} | _stored(patch.map.clamp(0, 1))
+    return {name: getattr(patch, name) for name in names} | _stored(patch.map)
 
 
 def _stored(map_: Tensor) -> dict[str, Any]:

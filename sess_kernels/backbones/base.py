@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sess_kernels.backbones.layers import last_feature_map
+from sess_kernels.backbones.layers import last_feature_map, pooled_weight
 from sess_kernels.backbones.reshape import Reshape, reshape_of
 from sess_kernels.backbones.split import split
 from sess_kernels.backbones.trace import trace
@@ -69,6 +69,8 @@ class Backbone(nn.Module):
         reshape: Turns the layer's output into (N, C, h, w); found by itself for tokens (N, T, C)
             of a square map behind class, distillation and register tokens, and for maps with the
             channels last.
+        multi_label: Score each class by the sigmoid of its logit, of classifiers that were trained
+            so; by the softmax of all if not.
 
     Raises:
         SessError: If the layer does not exist or the model cannot be split there.
@@ -89,6 +91,8 @@ class Backbone(nn.Module):
     """What runs such batches if nothing is differentiated."""
     groups: Tensor | None
     """(classes, outputs) with a one for every output of a class, if classes were grouped."""
+    multi_label: bool = False
+    """Whether a score is the sigmoid of a logit, so that scores of classes do not sum to 1."""
     without_outputs: frozenset[int] = frozenset()
     """Classes of empty groups: their score is 0, and they cannot be explained."""
 
@@ -102,9 +106,10 @@ class Backbone(nn.Module):
         class_names: Sequence[str] | None = None,
         leaves: tuple[type[nn.Module], ...] = (),
         reshape: Reshape | None = None,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.multi_label = name, multi_label
         self.preprocessing = preprocessing or Preprocessing()
         model = model.eval().requires_grad_(False)
         traced = trace(model, leaves)
@@ -118,8 +123,8 @@ class Backbone(nn.Module):
         self.spatial = reshape or reshape_of(features, f"{name} at {self.target_layer!r}")
         names = class_names if class_names and len(class_names) == self.n_classes else None
         self.class_names = tuple(names or map(str, range(self.n_classes)))
-        pooled_weight = _pooled_weight(self.head, features, self.spatial)
-        self.register_buffer("pooled_weight", pooled_weight, persistent=False)
+        pooled = pooled_weight(self.head, features, self.spatial)
+        self.register_buffer("pooled_weight", pooled, persistent=False)
         self.register_buffer("groups", None, persistent=False)
         for weight in self.parameters():  # not .to(memory_format=...): timm's Swin has 5 axes too
             if weight.ndim == 4:
@@ -144,6 +149,8 @@ class Backbone(nn.Module):
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probabilities (N, classes) of logits (N, outputs), in float32; summed over a group."""
+        if self.multi_label:
+            return _sigmoid(logits.float())
         probabilities = logits.float().softmax(dim=-1)
         return probabilities if self.groups is None else probabilities @ self.groups.T
 
@@ -167,6 +174,8 @@ class Backbone(nn.Module):
         if self.groups is None:
             outputs = torch.arange(logits.shape[1], device=logits.device)
             inside = (outputs == class_index[:, None]).to(logits.dtype)
+            if self.multi_label:
+                return inside * _sigmoid(-logits)  # 1 - score
         else:
             others = self.groups[class_index] == 0
             inside = logits.masked_fill(others, -torch.inf).softmax(dim=1)
@@ -183,7 +192,8 @@ class Backbone(nn.Module):
             This backbone.
 
         Raises:
-            SessError: If all groups are empty or one names an output that does not exist.
+            SessError: If all groups are empty or one names an output that does not exist, or if the
+                backbone is ``multi_label``.
 
         Example:
             >>> from sess_kernels.backbones import load_backbone
@@ -191,6 +201,11 @@ class Backbone(nn.Module):
             >>> backbone.class_names, backbone.scores(torch.zeros(1, 1000)).item()
             (('cat',), 0.004999999888241291)
         """
+        if self.multi_label:
+            raise SessError(
+                f"classes of {self.name} cannot be grouped: a sigmoid scores each by itself, and "
+                "their sum is no probability; leave out --class-groups"
+            )
         n_outputs = self.n_classes if self.groups is None else self.groups.shape[1]
         members = torch.zeros(len(groups), n_outputs, device=self.device)
         for row, (name, outputs) in enumerate(groups.items()):
@@ -221,19 +236,6 @@ class Backbone(nn.Module):
         return (image.float() - mean) / std
 
 
-def _pooled_weight(head: nn.Module, features: Tensor, spatial: Reshape) -> Tensor | None:
-    """The last linear layer's weight if the head is average pooling and that layer, else None.
-
-    Tried rather than read from the modules' types: heads differ in how they are written down, and
-    anything between pooling and layer (a norm, a second layer) shows in the output.
-    """
-    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    if not layers or layers[-1].in_features != spatial(features).shape[1]:
-        return None
-    probe = torch.randn(4, *features.shape[1:], generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        pooled = spatial(probe).mean((2, 3))
-        scale = (pooled @ layers[-1].weight.T).abs().max()  # with weights near zero all are alike
-        off = (head(probe) - layers[-1](pooled)).abs().max()
-        same = bool(scale > 0) and bool(off <= 1e-3 * scale)
-    return layers[-1].weight.detach() if same else None
+def _sigmoid(logits: Tensor) -> Tensor:
+    # as a softmax of two: on CPUs the bits of torch.sigmoid depend on the place in the batch
+    return torch.stack([logits, torch.zeros_like(logits)], dim=-1).softmax(dim=-1)[..., 0]

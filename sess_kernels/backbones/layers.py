@@ -67,6 +67,24 @@ def last_feature_map(traced: Traced, input_size: int) -> str:
     )
 
 
+def pooled_weight(head: nn.Module, features: Tensor, spatial: Reshape) -> Tensor | None:
+    """Weight (outputs, C) of the last layer if the head is average pooling and that, else None.
+
+    Tried rather than read from the modules' types: heads differ in how they are written down, and
+    anything between pooling and layer (a norm, a second layer) shows in the output.
+    """
+    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    if not layers or layers[-1].in_features != spatial(features).shape[1]:
+        return None
+    probe = torch.randn(4, *features.shape[1:], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pooled = spatial(probe).mean((2, 3))
+        scale = (pooled @ layers[-1].weight.T).abs().max()  # with weights near zero all are alike
+        off = (head(probe) - layers[-1](pooled)).abs().max()
+        same = bool(scale > 0) and bool(off <= 1e-3 * scale)
+    return layers[-1].weight.detach() if same else None
+
+
 def _shapes(model: nn.Module, input_size: int) -> dict[str, torch.Size]:
     """Shape of what each layer gives for one image."""
     found: dict[str, torch.Size] = {}

@@ -1,18 +1,22 @@
-"""Insertion and deletion: what the score does as the salient pixels come and go."""
+"""Insertion and deletion: what the score does as the salient pixels come and go.
+
+Petsiuk et al., "RISE", BMVC 2018, with the settings of Group-CAM (Zhang et al., 2021), which are
+those of the paper (section 4.1). The frames of all maps fill device batches of one fixed size.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sess_kernels.backbones import Backbone
-from sess_kernels.images import Image, to_tensor
-from sess_kernels.packing import fixed_batches
-from sess_kernels.precision import exact_fp32
+from sess_kernels.errors import SessError
+from sess_kernels.metrics.base import ClassIndices, MapMetric
+from sess_kernels.metrics.curve_scores import scores_of
+from sess_kernels.metrics.curves import CurveSettings, MapQuery
 
 
 class InsertionDeletion(NamedTuple):
@@ -32,100 +36,183 @@ class InsertionDeletion(NamedTuple):
         return self.insertion - self.deletion
 
 
-@exact_fp32()
-@torch.no_grad()
+class ScoreCurves(NamedTuple):
+    """What the score of a class does as pixels move.
+
+    Attributes:
+        moved: float64 (T,), share of the pixels that have moved, from 0 to 1.
+        insertion: float64 (T,), scores as pixels of the image are put in.
+        deletion: float64 (T,), scores as they are taken out.
+    """
+
+    moved: Tensor
+    insertion: Tensor
+    deletion: Tensor
+
+    @property
+    def areas(self) -> InsertionDeletion:
+        """Areas under the trapezes between frames; every step counts as one, the last one too."""
+        steps = len(self.moved) - 1
+        both = torch.trapezoid(torch.stack([self.insertion, self.deletion])) / steps
+        return InsertionDeletion(*both.tolist())
+
+
 def insertion_deletion(
     backbone: Backbone,
-    image: Image,
-    saliency: Tensor | Sequence[Tensor],
-    class_index: int,
+    queries: Sequence[MapQuery],
+    settings: CurveSettings | None = None,
     *,
-    share: float = 0.036,
-    blur: tuple[int, float] = (51, 50.0),
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> list[InsertionDeletion]:
-    """Judge maps of one class of one image (RISE, BMVC 2018; settings of Group-CAM).
-
-    Image and maps are brought to the input size of the backbone. A step moves ``share`` of the
-    pixels, the most salient first and equal ones row by row; the last step moves what is left. The
-    area is that under the trapezes between the steps, which are all equally wide.
+    """Judge maps, of any images and classes: the areas of their ``score_curves``.
 
     Args:
         backbone: The classifier.
-        image: Image (H, W, 3) or (3, H, W).
-        saliency: One map (H, W) of the image or several.
-        class_index: The class whose score is followed.
-        share: Share of the pixels of a step; 3.6 % in the paper.
-        blur: Side in pixels and standard deviation of the Gaussian blur that insertion begins with.
-        batch_size: Patches of a forward.
+        queries: The maps, each with its image and class.
+        settings: Step, blur and baselines; the paper's if not given.
+        batch_size: See ``score_curves``.
 
     Returns:
-        One ``InsertionDeletion`` a map.
+        One ``InsertionDeletion`` for each query.
 
     Raises:
-        ValueError: If ``share`` is not in (0, 1] or the side of the blur is even.
+        SessError: If scores are not finite, or the blur is too wide for the backbone.
+        ValueError: If an image, a map or a class is none that the backbone can judge.
 
     Example:
         >>> from skimage.data import chelsea
         >>> from sess_kernels import SESSConfig, load_backbone, sess
         >>> saliency = sess(chelsea(), 285, config=SESSConfig(scales=1))
-        >>> [cat] = insertion_deletion(load_backbone("lite0"), chelsea(), saliency, 285)
+        >>> query = MapQuery(chelsea(), saliency, 285)
+        >>> [cat] = insertion_deletion(load_backbone("lite0"), [query], CurveSettings(share=0.25))
         >>> cat.insertion > cat.deletion
         True
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be above 0 and at most 1, but is {share:g}")
-    maps = [saliency] if isinstance(saliency, Tensor) else list(saliency)
-    size = (backbone.input_size, backbone.input_size)
-    whole = _resized(backbone.normalize(to_tensor(image).to(backbone.device))[None], size)
-    ends = (_blurred(whole, *blur), whole), (whole, torch.zeros_like(whole))
-    n_pixels = size[0] * size[1]
-    step = max(1, round(share * n_pixels))
-    moved = torch.arange(0, n_pixels + step, step).clamp_max(n_pixels).tolist()
-    found = []
-    for one in maps:
-        ranks = _ranks(one.to(whole), size)
-        frames = [
-            torch.where(ranks < many, after[0], before[0])
-            for before, after in ends
-            for many in moved
-        ]
-        curves = _scores(backbone, frames, class_index, batch_size).view(2, len(moved))
-        areas = torch.trapezoid(curves) / (len(moved) - 1)
-        found.append(InsertionDeletion(*areas.tolist()))
-    return found
+    curves = score_curves(backbone, queries, settings, batch_size=batch_size)
+    return [one.areas for one in curves]
 
 
-def _ranks(saliency: Tensor, size: tuple[int, int]) -> Tensor:
-    """The place of each pixel (H, W) in the order of saliency, 0 for the most salient."""
-    values = _resized(saliency[None, None], size).flatten()
-    return values.argsort(descending=True, stable=True).argsort().view(size)
+def score_curves(
+    backbone: Backbone,
+    queries: Sequence[MapQuery],
+    settings: CurveSettings | None = None,
+    *,
+    batch_size: int | None = None,
+) -> list[ScoreCurves]:
+    """The scores of the class of each map while its pixels are put in and taken out.
+
+    Image and map are brought to the input size of the backbone. A step moves ``settings.share`` of
+    the pixels, the most salient first and equal ones row by row; the last step moves what is left.
+
+    Frames are made batch by batch on the device, and the last batch is filled up: the bits of a
+    score depend on the size of the batches, not on which maps are judged together. Maps of the same
+    image object share the frames at the ends of the curves. A backbone in bfloat16 is run in it,
+    an approximation. On a CPU the process keeps up to 512 MiB of freed memory, see
+    ``memory.keep_freed_memory``.
+
+    Args:
+        backbone: The classifier; see ``backbones.runtimes.with_runtime`` for faster ones.
+        queries: The maps, each with its image and class.
+        settings: Step, blur and baselines; the paper's if not given.
+        batch_size: Frames of a device batch. If not given the only one that the classifier or its
+            runtime takes; else 4 on a CPU and 128 on a GPU.
+
+    Returns:
+        One ``ScoreCurves`` for each query.
+
+    Raises:
+        SessError: If scores are not finite, or the blur is too wide for the backbone.
+        ValueError: If an image, a map or a class is none that the backbone can judge.
+
+    Example:
+        >>> from sess_kernels import load_backbone
+        >>> query = MapQuery(torch.zeros(3, 8, 8), torch.ones(8, 8), 285)
+        >>> [flat] = score_curves(load_backbone("lite0"), [query], CurveSettings(share=0.5))
+        >>> flat.moved.tolist(), tuple(flat.insertion.shape)
+        ([0.0, 0.5, 1.0], (3,))
+    """
+    settings = settings or CurveSettings()
+    n_pixels = backbone.input_size**2
+    moved = torch.tensor(settings.moved(n_pixels)).double() / n_pixels
+    return [ScoreCurves(moved, *one) for one in scores_of(backbone, queries, settings, batch_size)]
 
 
-def _scores(
-    backbone: Backbone, frames: Sequence[Tensor], class_index: int, batch_size: int
-) -> Tensor:
-    found = []
-    for rows in fixed_batches(len(frames), batch_size):
-        batch = torch.stack([frames[int(row)] for row in rows])
-        _, logits = backbone(batch.contiguous(memory_format=torch.channels_last))
-        found.append(backbone.scores(logits)[:, class_index])
-    return torch.cat(found)[: len(frames)].double().cpu()
+class InsertionDeletionMetric(MapMetric):
+    """Mean insertion, deletion and overall score of maps.
+
+    Figures are ``insertion``, ``deletion`` and ``overall``, their difference.
+
+    Args:
+        backbone: The classifier that ``update`` runs; not needed for sums of what others observed.
+        settings: Step, blur and baselines; the paper's if not given.
+        n_classes: Rows of the sums; 1 takes all classes together.
+        batch_size: See ``score_curves``.
+        options: Of ``torchmetrics.Metric``.
+
+    Example:
+        >>> metric = InsertionDeletionMetric()
+        >>> metric.sums += metric.observe(InsertionDeletion(0.6, 0.1))
+        >>> metric.sums += metric.observe(InsertionDeletion(0.4, 0.2))
+        >>> metric.figures(metric.sums)["insertion"].item()
+        0.5
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        settings: CurveSettings | None = None,
+        *,
+        n_classes: int = 1,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(n_classes, 3, **options)
+        self.settings, self.batch_size = settings or CurveSettings(), batch_size
+        self._given = (backbone,)  # in a tuple it is no submodule: its weights are not of the state
+
+    def observe(self, areas: InsertionDeletion) -> Tensor:
+        """Insertion, deletion and 1 for one map: float64 (3,)."""
+        return torch.tensor([areas.insertion, areas.deletion, 1.0], dtype=torch.float64)
+
+    def observe_batch(self, queries: Sequence[MapQuery]) -> Tensor:
+        """The statistics float64 (N, 3) of N maps, by the classifier.
+
+        Raises:
+            SessError: If there is no classifier; see also ``score_curves``.
+            ValueError: See ``score_curves``.
+        """
+        [backbone] = self._given
+        if backbone is None:
+            raise SessError("this metric has no classifier to run; give it a backbone")
+        found = insertion_deletion(backbone, queries, self.settings, batch_size=self.batch_size)
+        return torch.stack(list(map(self.observe, found))) if found else torch.zeros(0, 3).double()
+
+    def update(  # type: ignore[override]  # maps come with image and class
+        self, queries: Sequence[MapQuery], class_indices: ClassIndices = None
+    ) -> None:
+        """Judge maps and add them.
+
+        Args:
+            queries: The maps, each with its image and class.
+            class_indices: Rows of the sums (N,); the classes of the maps if not given.
+
+        Raises:
+            SessError: See ``observe_batch``.
+            ValueError: If a class is out of range; see also ``score_curves``.
+        """
+        if class_indices is None:
+            class_indices = [query.class_index for query in queries]
+        super().update(queries, class_indices=class_indices)
+
+    def figures(self, sums: Tensor) -> dict[str, Tensor]:
+        """Means (...) over all maps of sums (..., C, 3)."""
+        return _means(sums.sum(-2))
+
+    def class_figures(self, sums: Tensor) -> dict[str, Tensor]:
+        """Means (..., C) over the maps of each class of sums (..., C, 3)."""
+        return _means(sums)
 
 
-def _resized(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(planes.shape[-2:]) == size:
-        return planes
-    return F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def _blurred(image: Tensor, side: int, sigma: float) -> Tensor:
-    """A Gaussian blur of (1, 3, H, W), one axis at a time, reflected at the edges."""
-    if side % 2 == 0:
-        raise ValueError(f"the side of the blur must be odd, but is {side}")
-    steps = torch.arange(side, device=image.device, dtype=image.dtype) - side // 2
-    weights = (-(steps**2) / (2 * sigma**2)).exp()
-    weights = (weights / weights.sum()).expand(3, 1, 1, side)
-    padded = F.pad(image, [side // 2] * 4, mode="reflect")
-    rows = F.conv2d(padded, weights, groups=3)
-    return F.conv2d(rows, weights.mT, groups=3)
+def _means(sums: Tensor) -> dict[str, Tensor]:
+    insertion, deletion = sums[..., 0] / sums[..., 2], sums[..., 1] / sums[..., 2]
+    return {"insertion": insertion, "deletion": deletion, "overall": insertion - deletion}

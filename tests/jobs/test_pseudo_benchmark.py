@@ -11,9 +11,9 @@ from sklearn.metrics import jaccard_score
 from jobs.bench import bench
 from jobs.benchmarks import BENCHMARKS, Setting
 from jobs.benchmarks.pseudo_judges import BoxJudge, MaskJudge
-from jobs.benchmarks.voc_truth import TrueBoxes, VocTruth
 from pipeline import RunConfig, run
 from pipeline.read import read_images
+from pipeline.truth import ClassTruth
 from sess_kernels import SessError
 from sess_kernels.pseudo import Boxes, MaskConfig, pseudo_mask
 
@@ -122,19 +122,11 @@ def test_halves_do_not_depend_on_the_order_of_the_images():
     assert 0 < rows[0]["miou_of_halves"] < rows[0]["miou"]
 
 
-def test_corners_count_from_one_and_include_the_last_pixel(voc):
-    found = VocTruth(f"voc:{voc}").boxes("folder/0.png")
-    assert found[7].boxes.tolist() == [[10, 10, 30, 40]]
-    assert found[11].difficult.tolist() == [True]
-    assert VocTruth(f"voc:{voc}").boxes("none.png") == {}
-    assert VocTruth(f"voc:{voc}").mask("none.png") is None
-
-
 def test_boxes_by_hand():
     judge = BoxJudge()
     true = torch.tensor([[0.0, 0, 10, 10]])
     miss = torch.tensor([[50.0, 50, 60, 60]])
-    plain = TrueBoxes(true, torch.tensor([False]))
+    plain = ClassTruth(true, torch.tensor([False]))
     judge.add(7, Boxes(true, torch.tensor([0.4])), 0.9, plain)
     judge.add(7, Boxes(miss, torch.tensor([0.8])), 0.1, plain)
     judge.add(11, Boxes(true, torch.tensor([0.5])), 0.5, plain)
@@ -151,8 +143,8 @@ def test_what_lacks_is_told(voc, tmp_path):
     out = str(voc / "out")
     for given, said in (
         ({}, "give --source OUT and --truth voc:DIR"),
-        ({"source": out, "truth": str(voc)}, "is no truth of pseudo-labels"),
-        ({"source": out, "truth": f"voc:{tmp_path}"}, "is no truth of pseudo-labels"),
+        ({"source": out, "truth": f"vic:{voc}"}, "unknown kind of truth 'vic'"),
+        ({"source": out, "truth": f"voc:{tmp_path}"}, "holds neither JPEGImages nor"),
         ({"source": str(tmp_path), "truth": f"voc:{voc}"}, "is no OUT of a finished"),
     ):
         with pytest.raises(SessError, match=said):
@@ -162,23 +154,14 @@ def test_what_lacks_is_told(voc, tmp_path):
         BENCHMARKS["pseudo"](Setting(source=out, truth=f"voc:{tmp_path}"))
 
 
-@pytest.mark.parametrize("text", ["<annotation>", "<a><object><name>cat</name></object></a>"])
-def test_annotations_that_cannot_be_read_are_told(tmp_path, text):
+def test_a_truth_that_makes_no_sense_is_told(voc, tmp_path):
+    given = Setting(source=str(voc / "out"), truth=f"voc:{tmp_path}")
     _annotation(tmp_path, "0")
-    (tmp_path / "Annotations" / "0.xml").write_text(text)
-    with pytest.raises(SessError, match=r"0\.xml is no annotation of VOC"):
-        VocTruth(f"voc:{tmp_path}").boxes("0.jpg")
-
-
-def test_a_class_that_voc_lacks_is_told(tmp_path):
-    _annotation(tmp_path, "0", ("cart", 0, 2, 1, 1, 2))
-    with pytest.raises(SessError, match=r"0\.xml.*unknown class of VOC 'cart'"):
-        VocTruth(f"voc:{tmp_path}").boxes("0.jpg")
-
-
-def test_a_mask_of_another_size_is_told(voc, tmp_path):
+    (tmp_path / "Annotations" / "0.xml").write_text("<annotation>")
+    with pytest.raises(SessError, match=r"0\.xml: not an annotation in XML"):
+        BENCHMARKS["pseudo"](given)
     (tmp_path / "SegmentationClassAug").mkdir()
     _annotation(tmp_path, "0")
     Image.new("L", (5, 4)).save(tmp_path / "SegmentationClassAug" / "0.png")
-    with pytest.raises(SessError, match=r"the true mask of 0\.png has \(4, 5\) pixels"):
-        BENCHMARKS["pseudo"](Setting(source=str(voc / "out"), truth=f"voc:{tmp_path}"))
+    with pytest.raises(SessError, match=r"0\.png has 5x4 pixels but its image has 70x50"):
+        BENCHMARKS["pseudo"](given)

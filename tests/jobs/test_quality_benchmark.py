@@ -14,7 +14,7 @@ from jobs.benchmarks.quality import EVERY, read_boxes
 from jobs.benchmarks.searched import COARSE, RANDOM, SEARCH
 from pipeline.labels import LabelResolver
 from sess_kernels import SESS, SESSConfig, SessError
-from sess_kernels.metrics import insertion_deletion, mass_inside, pointing_hit
+from sess_kernels.metrics import MapQuery, insertion_deletion, mass_inside, pointing_hit
 
 CATS = LabelResolver(["cat", "dog"], "toy")
 HEADER = "image,label,x0,y0,x1,y1\n"
@@ -100,7 +100,7 @@ def test_bench_of_photographs_with_boxes(chelsea, lite0, draw, tmp_path, capsys)
     assert every["pointing_game"]["value"] == np.mean(hits)
     assert every["mass_inside"]["value"] == pytest.approx(np.mean(inside))
     areas = [
-        insertion_deletion(lite0, image, one.map, index)[0]
+        insertion_deletion(lite0, [MapQuery(image, one.map, index)])[0]
         for image, one, index in ((chelsea, cat, 285), (draw(150, 140), blocks, 7))
     ]
     expected = np.mean([one.insertion for one in areas])

@@ -190,6 +190,12 @@ def store(_served):
     return _served
 
 
+@pytest.fixture(scope="session")
+def tiny_net():
+    """The module that ``tiny_backbone`` comes from."""
+    return TINY_NET
+
+
 @pytest.fixture
 def tiny_backbone(tmp_path, monkeypatch):
     """Name of a classifier of five classes that costs next to nothing."""

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import confusion_matrix, jaccard_score
+from torchmetrics import JaccardIndex
 
+from sess_kernels.metrics import PseudoMaskIoU, mask_overlaps
 from sess_kernels.metrics.segmentation import class_ious, confusion, mean_iou
+from sess_kernels.pseudo import MaskConfig, pseudo_mask
 
 
 def _masks(seed, n_classes=5):
@@ -63,3 +66,80 @@ def test_an_image_that_nobody_judges_counts_nothing():
 def test_what_does_not_go_together_is_refused(predicted, truth, said):
     with pytest.raises(ValueError, match=said):
         confusion(torch.tensor(predicted), torch.tensor(truth), 3)
+
+
+def _scenes(n_classes=5, n=9):
+    """Maps, their classes and true masks that they nearly meet."""
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        classes = rng.permutation(n_classes - 1)[: seed % 3].tolist()
+        truth = rng.integers(0, 3, (20, 30))
+        truth = np.array([0, *[one + 1 for one in classes], 0, 0])[truth]
+        maps = [(truth == one + 1) * 0.5 + rng.random(truth.shape) * 0.6 for one in classes]
+        truth[rng.random(truth.shape) < 0.1] = 255
+        maps = torch.from_numpy(np.array(maps, np.float32).reshape(-1, *truth.shape))
+        yield (maps * 51).round() / 51, classes, torch.from_numpy(truth)  # some are thresholds
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_pseudo_masks_are_judged_as_torchmetrics_does_at_every_threshold(normalize, device):
+    metric = PseudoMaskIoU(5, (0.8, 0.05, 0.2, 0.4, 0.6), normalize=normalize).to(device)
+    for maps, classes, truth in _scenes():
+        metric.update([maps.to(device)], [classes], [truth.to(device)])
+    means, of_classes = {}, {}
+    for threshold in metric.thresholds:
+        index = JaccardIndex("multiclass", num_classes=5, average="none", ignore_index=255)
+        config = MaskConfig(background=threshold, normalize=normalize)
+        for maps, classes, truth in _scenes():
+            index.update(pseudo_mask(maps, classes, config).long()[None], truth[None])
+        of_classes[threshold] = index.compute().tolist()
+        means[threshold] = np.mean(of_classes[threshold])
+    best = max(means, key=means.get)
+    found = {name: one.item() for name, one in metric.compute().items()}
+    assert found == pytest.approx({"miou": means[best], "background": best})
+    ious = metric.class_figures(metric.sums)["iou"].tolist()
+    assert ious == pytest.approx(of_classes[best], abs=1e-6)
+    assert PseudoMaskIoU(5).thresholds == pytest.approx(np.arange(0.05, 0.99, 0.05))
+    assert 0 < found["miou"] < 1
+
+
+def test_overlaps_are_those_of_confusion_at_every_threshold():
+    thresholds = (0.0, 0.2, 0.4, 0.6, 0.9)
+    for maps, classes, truth in _scenes():
+        both, either = mask_overlaps(maps, classes, truth, thresholds, 5).unbind(1)
+        for place, threshold in enumerate(thresholds):
+            mask = pseudo_mask(maps, classes, MaskConfig(background=threshold, normalize=False))
+            counts = confusion(mask, truth, 5)
+            assert both[:, place].equal(counts.diagonal().double())
+            assert either[:, place].equal(
+                (counts.sum(0) + counts.sum(1) - counts.diagonal()).double()
+            )
+
+
+def test_resamples_have_backgrounds_of_their_own():
+    metric = PseudoMaskIoU(2, thresholds=(0.3, 0.6))
+    sums = torch.tensor([[[4.0, 2, 8, 8], [4, 2, 8, 8]], [[2, 4, 8, 8], [2, 4, 8, 8]]]).double()
+    assert metric.figures(sums)["miou"].tolist() == [0.5, 0.5]
+    assert metric.figures(sums)["background"].tolist() == pytest.approx([0.3, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (([[0.5, 1]], [0], [[0, 0]]), r"got \(1, 2\) and \(1, 2\)"),
+        (([[[0.5, 1]]], [0, 1], [[0, 0]]), "for 2 classes and a mask"),
+        (([[[0.5, 1]]], [0], [[0, 3]]), "true classes from 0 to 2 but got 0 to 3"),
+        (([[[0.5, 1]]], [2], [[0, 0]]), r"from 0 to 1 besides the background but got \[2\]"),
+        (([[[0.5, 1]]], [-1], [[0, 0]]), r"from 0 to 1 besides the background but got \[-1\]"),
+    ],
+)
+def test_images_that_do_not_go_with_their_truth_are_refused(given, said):
+    maps, classes, truth = given
+    with pytest.raises(ValueError, match=said):
+        PseudoMaskIoU(3).observe(torch.tensor(maps), classes, torch.tensor(truth))
+
+
+@pytest.mark.parametrize("thresholds", [(), (0.2, 1.5)])
+def test_thresholds_out_of_range_are_refused(thresholds):
+    with pytest.raises(ValueError, match="thresholds in"):
+        PseudoMaskIoU(3, thresholds)
