@@ -16,10 +16,8 @@ from cyclopts import App, CycloptsError, Parameter
 
 from jobs.bench import bench
 from jobs.demo import demo
-from jobs.evaluate import evaluate
 from jobs.export import export
 from jobs.plan import plan
-from jobs.reproduce import reproduce
 from jobs.retry import retry
 from jobs.run import run
 from jobs.status import status
@@ -47,8 +45,10 @@ for verb in (demo, run, plan, status, retry):
     app.command(verb)
 _LISTS = Parameter(consume_multiple=True, negative_iterable="")
 app.command(export, default_parameter=_LISTS)
-app.command(evaluate, default_parameter=_LISTS)
-app.command(reproduce)
+# imported when they are asked for: torchmetrics takes as long as torch
+_LATE = ("evaluate", "reproduce")
+app.command("jobs.evaluate:evaluate", name="evaluate", default_parameter=_LISTS)
+app.command("jobs.reproduce:reproduce", name="reproduce")
 # of `bench` the flags alone are written down, so that it can be run without cyclopts
 app.command(bench, default_parameter=Parameter(consume_multiple=True, negative=""))
 
@@ -61,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     sys.path.insert(0, "")  # module:callable finds a module beside the user, as `python -m` does
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # retries, told by our error
+    if not tokens or tokens[0].startswith("-"):  # the list of verbs says what each does
+        for name in _LATE:
+            app[name]
     try:
         settings = _config_file(tokens)
         app.config = [cyclopts.config.Dict(settings, use_commands_as_keys=False)]

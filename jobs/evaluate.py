@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_
 import math
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
 
@@ -16,12 +17,13 @@ from jobs.progress import ImagesProgress
 from jobs.run import Flag
 from pipeline.evaluation import Evaluation, EvaluationConfig, difference, failed_images, notes_of
 from pipeline.evaluation import evaluate as evaluate_maps
-from pipeline.evaluation.evaluate import EVALUATION_FOLDER
 from pipeline.evaluation.result import interval_dict
 from sess_kernels.metrics import Interval
 
 _SHOWN_FAULTS = 5
 _IN_SECONDS = "seconds"
+_CELL = len("-100.0 (-100.0 to -100.0)")
+_WIDTH = 110
 
 
 def evaluate(
@@ -46,18 +48,17 @@ def evaluate(
         against: Folder of another run of the same images, judged likewise and subtracted.
         truth: Annotations: voc:DIR, coco:FILE.json, imagenet:DIR, table:FILE or masks:DIR.
         settings: Settings of the evaluation.
-        dest: Folder for evaluation.json and images/*.parquet; OUT/evaluation if not given.
+        dest: Folder for evaluation.json and images/*.parquet; one below OUT/evaluation if not
+            given.
         classes: Show the figures of every class.
-        overwrite: Replace an evaluation with other settings.
+        overwrite: Judge anew, whatever an earlier evaluation found.
         quiet: Print nothing but faults.
         json: Print what is found as JSON.
     """
     config = settings or EvaluationConfig()
     found: dict[str, Evaluation] = {}
-    places = {out: dest or f"{out}/{EVALUATION_FOLDER}"}
-    if against:
-        places[against] = f"{against}/{EVALUATION_FOLDER}"
-    for folder, place in places.items():
+    given = {out: dest} | ({against: None} if against else {})
+    for folder, place in given.items():
         with ImagesProgress("judging", show=not (quiet or json)) as progress:
             found[folder] = evaluate_maps(
                 folder,
@@ -68,24 +69,28 @@ def evaluate(
                 on_begin=progress.begin,
                 on_images=progress.done,
             )[""]
+    places = {folder: one.place for folder, one in found.items()}
     changed = difference(places[out], places[against]) if against else {}
     if json:
         print(json_.dumps(_as_json(found, changed)))
     elif not quiet:
         _show(found, changed, classes)
         Console().print(f"details: {', '.join(places.values())}")
-    notes = (
-        [] if quiet else list(dict.fromkeys(note for p in places.values() for note in notes_of(p)))
-    )
+    if not quiet:
+        _note(list(places.values()))
+    for place in places.values():
+        for image_id, reason in islice(failed_images(place), _SHOWN_FAULTS):
+            print(f"not judged: {image_id}: {reason}", file=sys.stderr)
+    return int(any(one.failed for one in found.values()))
+
+
+def _note(places: Sequence[str]) -> None:
+    """Tell what makes no sense in the annotations."""
+    notes = list(dict.fromkeys(note for place in places for note in notes_of(place)))
     for note in notes[:_SHOWN_FAULTS]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > _SHOWN_FAULTS:
         print(f"note: ... {len(notes) - _SHOWN_FAULTS} more", file=sys.stderr)
-    failed = sum(one.failed for one in found.values())
-    for place in places.values() if failed else ():
-        for image_id, reason in islice(failed_images(place), _SHOWN_FAULTS):
-            print(f"not judged: {image_id}: {reason}", file=sys.stderr)
-    return 1 if failed else 0
 
 
 def _as_json(found: dict[str, Evaluation], changed: dict[str, Interval]) -> dict[str, Any]:
@@ -98,10 +103,8 @@ def _as_json(found: dict[str, Evaluation], changed: dict[str, Interval]) -> dict
 def _show(found: dict[str, Evaluation], changed: dict[str, Interval], classes: bool) -> None:
     table = Table(title="sess evaluate", title_justify="left")
     table.add_column("")
-    for folder in found:
-        table.add_column(folder, justify="right")
-    if changed:
-        table.add_column("difference", justify="right")
+    for heading in (*found, *(["difference"] if changed else [])):
+        table.add_column(heading, justify="right", min_width=_CELL, overflow="fold")
     names = list(dict.fromkeys(name for one in found.values() for name in one.figures))
     for name in names:
         cells = [_said(name, one.figures.get(name)) for one in found.values()]
@@ -111,7 +114,9 @@ def _show(found: dict[str, Evaluation], changed: dict[str, Interval], classes: b
     table.add_section()
     for title in ("images", "maps", "failed"):
         table.add_row(title, *(f"{getattr(one, title):,}" for one in found.values()))
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, _WIDTH)  # a file or a pipe has none of its own
+    console.print(table)
     for metric in found[next(iter(found))].judged:
         numbers = [one.judged.get(metric, 0) for one in found.values()]
         if not all(numbers):

@@ -98,6 +98,20 @@ def draw():
 
 
 @pytest.fixture
+def drawn_folder(tmp_path):
+    """Makes a folder of drawn images of some sizes: 0.png, 1.png and so on."""
+
+    def make(sizes):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        for number, size in enumerate(sizes):
+            Image.fromarray(drawn(*size, seed=number)).save(folder / f"{number}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture
 def photo_folder(tmp_path):
     """Six photographs of several sizes, one of them cut short, one no image, and a text file."""
     folder = tmp_path / "photos"

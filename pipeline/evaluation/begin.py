@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline.truth import open_truth
 from sess_kernels.errors import SessError
 
 EVALUATION_FILE = "evaluation.json"
+EVALUATION_FOLDER = "evaluation"
 RUNNING, COMPLETE = "running", "complete"
 
 _TOGETHER = 8  # images of a unit: their forwards share device batches
@@ -55,32 +57,40 @@ def _class_names(seen: Survey) -> tuple[str, ...]:
     return tuple(seen.found.get(index, str(index)) for index in range(max(seen.found) + 1))
 
 
-def settings_of(job: EvaluationJob, truth: str | None) -> dict[str, Any]:
+def settings_of(job: EvaluationJob, seen: Survey, truth: str | None) -> dict[str, Any]:
     """What the figures depend on, as JSON has it."""
     variants = {name: dict(changes) for name, changes in job.variants.items()}
-    settings = {"run": job.out.uri, "truth": truth, "variants": variants, **job.config.binding}
+    # a run that replaced another one in OUT has begun at another time
+    settings = {"run": job.out.uri, "run_started": seen.record.get("started"), "truth": truth}
+    settings |= {"variants": variants, **job.config.binding}
     found: dict[str, Any] = json.loads(json.dumps(settings))
     return found
+
+
+def place_of(out: Folder, settings: dict[str, Any]) -> Folder:
+    """Where an evaluation is if nobody says: a folder for each way to judge a run."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return out / EVALUATION_FOLDER / f"{'-'.join(settings['metric'])}-{digest}"
 
 
 def begin(place: Folder, settings: dict[str, Any], overwrite: bool) -> None:
     """A folder that holds an evaluation with these settings, or nothing yet.
 
     Raises:
-        SessError: If it holds one with others.
+        SessError: If it holds one with others that is not to be overwritten.
     """
+    if place.exists(EVALUATION_FILE) and overwrite:
+        place.delete()
     if place.exists(EVALUATION_FILE):
         earlier = place.read_json(EVALUATION_FILE).get("settings", {})
         differ = [name for name in settings if earlier.get(name) != settings[name]]
         if not differ:
             return
-        if not overwrite:
-            shown = (f"{n} {settings[n]!r} (was {earlier.get(n)!r})" for n in differ[:_SHOWN])
-            raise SessError(
-                f"{place.uri} holds an evaluation with other settings: {', '.join(shown)}; give "
-                "another --dest, or --overwrite to replace it"
-            )
-        place.delete()
+        shown = (f"{n} {settings[n]!r} (was {earlier.get(n)!r})" for n in differ[:_SHOWN])
+        raise SessError(
+            f"{place.uri} holds an evaluation with other settings: {', '.join(shown)}; give "
+            "another --dest, or --overwrite to replace it"
+        )
     place.create()
     write(place, {"state": RUNNING, "settings": settings})
 

@@ -12,6 +12,7 @@ from pipeline.evaluation.begin import (
     EVALUATION_FILE,
     begin,
     job_of,
+    place_of,
     settings_of,
     units_of,
     write,
@@ -28,8 +29,6 @@ from pipeline.files import Folder
 from pipeline.records import FAILED
 from sess_kernels.errors import SessError
 from sess_kernels.metrics import Interval
-
-EVALUATION_FOLDER = "evaluation"
 
 
 def evaluate(
@@ -52,8 +51,8 @@ def evaluate(
         variants: Settings of SESS by name, to judge the maps that a run with them would give. The
             run must have kept all patches: ``keep_patches`` and ``pre_filter_ratio`` 0.
         dest: Folder for what is found: ``evaluation.json`` and ``images/*.parquet``;
-            ``OUT/evaluation`` if not given.
-        overwrite: Replace an evaluation with other settings in ``dest``.
+            one below ``OUT/evaluation`` if not given.
+        overwrite: Replace an earlier evaluation in ``dest``.
         on_begin: Told how many images are left to judge.
         on_images: Told of images that were judged.
 
@@ -74,8 +73,8 @@ def evaluate(
     folder = Folder.of(out)
     seen = survey(folder, config.limit)
     job = job_of(folder, seen, truth, config, variants or {})
-    place = Folder.of(dest) if dest is not None else folder / EVALUATION_FOLDER
-    settings = settings_of(job, truth)
+    settings = settings_of(job, seen, truth)
+    place = Folder.of(dest) if dest is not None else place_of(folder, settings)
     begin(place, settings, overwrite)
     units = units_of(job, seen, judged_images(place))
     on_begin(sum(_n_images(unit) for unit in units))
@@ -127,8 +126,9 @@ def read_evaluations(place: str | Path) -> dict[str, Evaluation]:
     Raises:
         SessError: If there is no finished evaluation.
     """
-    record = _record(Folder.of(place))
-    return {one["name"]: Evaluation.of(one) for one in record["evaluations"]}
+    folder = Folder.of(place)
+    found = [one | {"place": folder.uri} for one in _record(folder)["evaluations"]]
+    return {one["name"]: Evaluation.of(one) for one in found}
 
 
 def failed_images(place: str | Path) -> Iterator[tuple[str, str]]:
@@ -187,7 +187,7 @@ def _summed(
         judged = {metric: one.n_judged for metric, one in sums.items()}
         images, maps = counts.judged.get(name, (0, 0))
         found[name] = Evaluation(
-            name, images, maps, counts.failed, judged, figures, classes, settings
+            name, place.uri, images, maps, counts.failed, judged, figures, classes, settings
         )
     return found
 

@@ -15,6 +15,7 @@ class Evaluation:
 
     Attributes:
         name: The variant; empty for a run's maps as they are stored.
+        place: Folder with what was found of every map.
         images: Images with maps that were judged.
         maps: Maps of them.
         failed: Images that could not be judged.
@@ -25,6 +26,7 @@ class Evaluation:
     """
 
     name: str
+    place: str
     images: int
     maps: int
     failed: int
@@ -37,6 +39,7 @@ class Evaluation:
         """As JSON has it: no NaN."""
         return {
             "name": self.name,
+            "place": self.place,
             "images": self.images,
             "maps": self.maps,
             "failed": self.failed,

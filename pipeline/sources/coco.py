@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -17,13 +16,14 @@ from pipeline.sources.coco_file import (
     categories_of,
     fault_of,
     images_of,
+    parsed,
     section_of,
 )
 from pipeline.sources.listed import Listed
 from pipeline.sources.options import with_options
-from pipeline.sources.reading import is_folder, open_folder, read_text
+from pipeline.sources.reading import is_folder, open_folder
 from pipeline.sources.rows import Row, tables_of
-from sess_kernels.errors import SessError, one_line
+from sess_kernels.errors import SessError
 
 _UNUSED = frozenset({"segmentation", "keypoints"})  # nine tenths of COCO's bytes
 _LOOKED_FOR = 10  # images that tell whether a folder is the right one
@@ -45,7 +45,7 @@ def read_coco(path: str, listed: Listed) -> Iterator[pa.Table]:
         SessError: If the file or the images' folder cannot be found, or it is no COCO JSON.
     """
     path, options = with_options("coco", path, ["images"])
-    content = _parsed(path)
+    content = parsed(path, _lean)
     images, by_id = images_of(section_of(content, "images", path), path, listed)
     given = options.get("images")
     folder = _folder_of(path, images) if given is None else open_folder("coco", given)
@@ -55,6 +55,11 @@ def read_coco(path: str, listed: Listed) -> Iterator[pa.Table]:
     is_labelled = bool(annotations)
     del content, annotations, by_id  # what is left is a tenth of it
     yield from tables_of(_rows(folder, images, names if is_labelled else None))
+
+
+def _lean(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An entry without its polygons, which are dropped as soon as each is read."""
+    return {key: value for key, value in pairs if key not in _UNUSED}
 
 
 def _rows(
@@ -68,23 +73,6 @@ def _rows(
             continue
         found = (names[one] for one in sorted(image.categories))
         yield Row(image.name, uri, list(dict.fromkeys(filter(None, found))))
-
-
-def _parsed(path: str) -> dict[str, Any]:
-    """The file without its polygons, which are dropped as soon as each is read."""
-
-    def lean(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: value for key, value in pairs if key not in _UNUSED}
-
-    try:
-        content = json.loads(read_text(path), object_pairs_hook=lean)
-    except json.JSONDecodeError as error:  # it tells line and column
-        raise SessError(f"{path} is no JSON: {one_line(error)}; is the file whole?") from None
-    except RecursionError:
-        raise SessError(f"{path} is no COCO dataset: its lists are nested too deep") from None
-    if not isinstance(content, dict) or "images" not in content:
-        raise SessError(f"{path} is no COCO dataset: it has no list 'images'")
-    return content
 
 
 def _annotate(

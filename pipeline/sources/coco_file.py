@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.sources.listed import Listed
-from sess_kernels.errors import SessError
+from pipeline.sources.reading import read_text
+from sess_kernels.errors import SessError, one_line
 
 
 @dataclass(slots=True)
@@ -29,6 +31,27 @@ class CocoImage:
 
 CocoIds = dict[object, CocoImage]
 """Images by their ids."""
+
+
+def parsed(path: str, lean: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> dict[str, Any]:
+    """A COCO file.
+
+    Args:
+        path: Path or URI.
+        lean: Makes each entry as soon as it is read, of its keys and values.
+
+    Raises:
+        SessError: If it is no JSON, or no COCO dataset.
+    """
+    try:
+        content = json.loads(read_text(path), object_pairs_hook=lean)
+    except json.JSONDecodeError as error:  # it tells line and column
+        raise SessError(f"{path} is no JSON: {one_line(error)}; is the file whole?") from None
+    except RecursionError:
+        raise SessError(f"{path} is no COCO dataset: its lists are nested too deep") from None
+    if not isinstance(content, dict) or "images" not in content:
+        raise SessError(f"{path} is no COCO dataset: it has no list 'images'")
+    return content
 
 
 def section_of(content: Mapping[str, Any], name: str, path: str) -> list[Any]:

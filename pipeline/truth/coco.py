@@ -18,17 +18,16 @@ from pipeline.sources.coco_file import (
     categories_of,
     fault_of,
     images_of,
+    parsed,
     section_of,
 )
 from pipeline.sources.listed import Listed
 from pipeline.sources.options import with_options
-from pipeline.sources.reading import read_text
 from pipeline.truth.base import UNKNOWN, ClassTruth, ImageTruth, Reader, Size, Truth, nothing
 from pipeline.truth.boxes import Entry, agreed_size, class_truths
 from pipeline.truth.classes import ClassNumbers
 from pipeline.truth.coco_regions import Outline, region_of
 from pipeline.truth.names import ImageNames
-from sess_kernels.errors import SessError, one_line
 
 _DROPPED = frozenset({"keypoints", "caption"})
 _OUTLINE = "segmentation"
@@ -47,7 +46,7 @@ def open_coco(path: str, number: ClassNumbers) -> Truth:
     """
     path, _ = with_options("coco", path, ["images"])  # so that a source can be given as it is
     name, listed = f"coco:{path}", Listed()
-    content = _parsed(path)
+    content = parsed(path, _lean)
     images, by_id = images_of(section_of(content, "images", path), path, listed)
     names = categories_of(section_of(content, "categories", path), path, listed)
     number.check_any(name, filter(None, names.values()))
@@ -171,21 +170,9 @@ class CocoTruth(Truth):
         return f"{self._file}: annotations[{self._places[row]}]"
 
 
-def _parsed(path: str) -> dict[str, Any]:
-    """The file; outlines become text again, a tenth of what lists of numbers take."""
-
-    def lean(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: _text(key, value) for key, value in pairs if key not in _DROPPED}
-
-    try:
-        content = json.loads(read_text(path), object_pairs_hook=lean)
-    except json.JSONDecodeError as error:  # it tells line and column
-        raise SessError(f"{path} is no JSON: {one_line(error)}; is the file whole?") from None
-    except RecursionError:
-        raise SessError(f"{path} is no COCO dataset: its lists are nested too deep") from None
-    if not isinstance(content, dict) or "images" not in content:
-        raise SessError(f"{path} is no COCO dataset: it has no list 'images'")
-    return content
+def _lean(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An entry with its outlines as text again, a tenth of what lists of numbers take."""
+    return {key: _text(key, value) for key, value in pairs if key not in _DROPPED}
 
 
 def _text(key: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ from pipeline.sources.options import with_options
 from pipeline.sources.reading import open_folder, read_text
 from pipeline.truth.base import UNKNOWN, AnyClass, ClassTruth, ImageTruth, Size, Truth
 from pipeline.truth.classes import ClassNumbers
-from pipeline.truth.pictures import Values, fits, has_picture, read_mask, read_picture, values_of
+from pipeline.truth.pictures import Values, fitting_picture, has_picture, read_mask, values_of
 from sess_kernels.errors import SessError, one_line
 
 _OPTIONS = ("binary", "classes", "ignore", "truth")
@@ -167,14 +167,8 @@ class BinaryMasks(Truth):
 def _read(
     folder: Folder, image_id: str, size: Size | None, faults: list[str]
 ) -> torch.Tensor | None:
-    try:
-        uri, picture = read_picture(folder, image_id)
-    except SessError as error:
-        faults.append(str(error))
-        return None
-    if picture is None or not fits(picture, size, uri, faults):
-        return None
-    return torch.from_numpy(picture)
+    fitting = fitting_picture(folder, image_id, size, faults)
+    return None if fitting is None else torch.from_numpy(fitting[1])
 
 
 def _without_boxes(region: torch.Tensor, unknown: torch.Tensor) -> ClassTruth:

@@ -69,6 +69,27 @@ def read_picture(folder: Folder, image_id: str) -> tuple[str, NDArray[np.uint8] 
     return uri, None
 
 
+def fitting_picture(
+    folder: Folder, image_id: str, size: Size | None, faults: list[str]
+) -> tuple[str, NDArray[np.uint8]] | None:
+    """A mask as it is stored and its path, or None if there is none that can be used.
+
+    Args:
+        folder: Where masks are.
+        image_id: Id of the image.
+        size: Height and width that it should have, if known.
+        faults: Takes what is wrong.
+    """
+    try:
+        uri, picture = read_picture(folder, image_id)
+    except SessError as error:
+        faults.append(str(error))
+        return None
+    if picture is None or not fits(picture, size, uri, faults):
+        return None
+    return uri, picture
+
+
 def read_mask(
     folder: Folder, image_id: str, values: Values, size: Size | None, faults: list[str]
 ) -> Tensor | None:
@@ -84,13 +105,10 @@ def read_mask(
     Returns:
         uint8 (H, W), or None if there is none that can be used.
     """
-    try:
-        uri, picture = read_picture(folder, image_id)
-    except SessError as error:
-        faults.append(str(error))
+    fitting = fitting_picture(folder, image_id, size, faults)
+    if fitting is None:
         return None
-    if picture is None or not fits(picture, size, uri, faults):
-        return None
+    uri, picture = fitting
     found = values[picture]
     strange = np.unique(picture[found == _NONE]).tolist()
     if strange:

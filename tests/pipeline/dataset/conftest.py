@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pipeline import RunConfig, read_maps, run
 
@@ -17,12 +16,8 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def photos(tmp_path, draw):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number, size in enumerate(SIZES):
-        Image.fromarray(draw(*size, seed=number)).save(folder / f"{number}.png")
-    return folder
+def photos(drawn_folder):
+    return drawn_folder(SIZES)
 
 
 @pytest.fixture

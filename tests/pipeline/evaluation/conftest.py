@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline import RunConfig, run
 
@@ -12,12 +11,8 @@ SIZES = ((60, 90), (90, 60), (48, 48), (70, 80), (33, 95), (64, 64))
 
 
 @pytest.fixture
-def photos(tmp_path, draw):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number, size in enumerate(SIZES):
-        Image.fromarray(draw(*size, seed=number)).save(folder / f"{number}.png")
-    return folder
+def photos(drawn_folder):
+    return drawn_folder(SIZES)
 
 
 @pytest.fixture

@@ -30,6 +30,11 @@ from sess_kernels.pseudo import pseudo_boxes
 METRICS = ("pointing", "max_box_acc", "corloc", "localisation")
 
 
+def judge(out, truth, settings, variants=None, **more):
+    """An evaluation in ``OUT/evaluation``, where tests find it."""
+    return evaluate(out, truth, settings, variants, **{"dest": out / "evaluation"} | more)
+
+
 def config(*metric, **settings):
     return EvaluationConfig(metric=metric or METRICS, engine="local", workers=1, **settings)
 
@@ -37,7 +42,7 @@ def config(*metric, **settings):
 def test_figures_are_those_of_the_maps_one_by_one(make, boxes):
     said, true = boxes
     out = make()
-    found = evaluate(out, said, config(tolerance=3))[""]
+    found = judge(out, said, config(tolerance=3))[""]
     judged = [one for one in read_maps(out) if (one.image_id, one.class_index) in true]
     pairs = [
         (torch.from_numpy(m.map), torch.from_numpy(true[m.image_id, m.class_index])) for m in judged
@@ -63,7 +68,7 @@ def test_figures_are_those_of_the_maps_one_by_one(make, boxes):
 
 def test_insertion_is_that_of_the_kernel(make, tiny_backbone):
     out = make()
-    found = evaluate(out, None, config("insertion", "time"))[""]
+    found = judge(out, None, config("insertion", "time"))[""]
     backbone = load_backbone(tiny_backbone)
     uris = {f"{n}.png": read_rgb(str(out.parent / "photos" / f"{n}.png")) for n in range(6)}
     queries = [
@@ -88,11 +93,11 @@ def test_variants_are_judged_as_runs_with_their_settings(make, boxes, tmp_path):
         "alike": {"channel_weights": "none", "theta": 0.1},
     }
     metrics = "pointing", "insertion", "max_box_acc"
-    found = evaluate(every, boxes[0], config(*metrics), changes)
+    found = judge(every, boxes[0], config(*metrics), changes)
     assert list(found) == list(changes)
     for name, settings in changes.items():
         alone = make(name, map_dtype="float32", **settings)
-        assert evaluate(alone, boxes[0], config(*metrics))[""].figures == found[name].figures
+        assert judge(alone, boxes[0], config(*metrics))[""].figures == found[name].figures
         changed = difference(every / "evaluation", alone / "evaluation", name)
         assert {tuple(one) for one in changed.values() if one.value == one.value} == {(0, 0, 0)}
 
@@ -100,40 +105,70 @@ def test_variants_are_judged_as_runs_with_their_settings(make, boxes, tmp_path):
 def test_an_evaluation_goes_on_where_it_stopped(make, boxes, tmp_path, monkeypatch):
     out = make()
     monkeypatch.setattr("pipeline.evaluation.begin._TOGETHER", 2)
-    whole = evaluate(out, boxes[0], config(), dest=tmp_path / "whole")[""]
+    whole = judge(out, boxes[0], config(), dest=tmp_path / "whole")[""]
 
     def stop(images):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(out, boxes[0], config(), on_images=stop)
+        judge(out, boxes[0], config(), on_images=stop)
     with pytest.raises(SessError, match="no finished evaluation"):
         read_evaluations(out / "evaluation")
     left = []
-    found = evaluate(out, boxes[0], config(), on_begin=left.append)[""]
+    found = judge(out, boxes[0], config(), on_begin=left.append)[""]
     assert left == [4]
     assert found.figures == whole.figures
     assert read_evaluations(out / "evaluation")[""].figures["pointing"] == found.figures["pointing"]
-    evaluate(out, boxes[0], config(), on_begin=left.append)
+    judge(out, boxes[0], config(), on_begin=left.append)
     assert left == [4, 0]
 
 
 def test_other_settings_need_another_folder_or_overwrite(make, boxes):
     out = make()
-    evaluate(out, boxes[0], config("pointing"))
+    judge(out, boxes[0], config("pointing"))
     with pytest.raises(SessError, match=r"tolerance 5 \(was 0\).*--overwrite"):
-        evaluate(out, boxes[0], config("pointing", tolerance=5))
-    found = evaluate(out, boxes[0], config("pointing", tolerance=500), overwrite=True)[""]
+        judge(out, boxes[0], config("pointing", tolerance=5))
+    found = judge(out, boxes[0], config("pointing", tolerance=500), overwrite=True)[""]
     assert found.figures["pointing"].value == 1
     record = json.loads((out / "evaluation" / "evaluation.json").read_text())
     assert (record["state"], record["settings"]["tolerance"]) == ("complete", 500)
+
+
+def test_every_way_to_judge_has_a_folder_of_its_own(make, boxes):
+    out = make()
+    ways = [config("pointing"), config("pointing", tolerance=5), config("corloc", "pointing")]
+    places = [evaluate(out, boxes[0], one)[""].place for one in ways]
+    assert len(set(places)) == 3
+    assert places[2].startswith(f"{out}/evaluation/corloc-pointing-")
+    left = []
+    evaluate(out, boxes[0], ways[0], on_begin=left.append)
+    assert left == [0]
+    assert read_evaluations(places[1])[""].place == places[1]
+
+
+def test_overwriting_judges_anew(make, photos):
+    out = make()
+    (photos / "2.png").rename(photos / "away")
+    assert judge(out, None, config("insertion"))[""].failed == 1
+    (photos / "away").rename(photos / "2.png")
+    assert judge(out, None, config("insertion"))[""].failed == 1
+    assert judge(out, None, config("insertion"), overwrite=True)[""].failed == 0
+
+
+def test_another_run_in_the_same_folder_is_judged_anew(make, boxes):
+    out = make()
+    place = out / "run.json"
+    judge(out, boxes[0], config("pointing"), dest=out.parent / "judged")
+    place.write_text(place.read_text().replace('"started": "20', '"started": "19'))
+    with pytest.raises(SessError, match="run_started"):
+        judge(out, boxes[0], config("pointing"), dest=out.parent / "judged")
 
 
 def test_a_photograph_that_is_gone_or_replaced_is_told(make, photos, draw):
     out = make()
     (photos / "1.png").unlink()
     (photos / "3.png").write_bytes((photos / "0.png").read_bytes())
-    found = evaluate(out, None, config("insertion"))[""]
+    found = judge(out, None, config("insertion"))[""]
     assert (found.images, found.failed, found.judged["insertion"]) == (4, 2, 8)
     told = dict(failed_images(out / "evaluation"))
     assert "No such file" in told["1.png"]
@@ -146,26 +181,26 @@ def test_a_photograph_that_is_gone_or_replaced_is_told(make, photos, draw):
 )
 def test_a_metric_without_what_it_needs_is_refused(make, metric, said):
     with pytest.raises(SessError, match=said):
-        evaluate(make(), None, config(metric))
+        judge(make(), None, config(metric))
 
 
 def test_boxes_are_no_masks(make, boxes):
     with pytest.raises(SessError, match=r"miou needs masks but .*boxes.csv has none"):
-        evaluate(make(), boxes[0], config("miou"))
+        judge(make(), boxes[0], config("miou"))
 
 
 def test_evaluations_that_differ_are_not_compared(make, boxes, tmp_path):
     out = make()
-    evaluate(out, boxes[0], config("pointing"))
-    evaluate(out, boxes[0], config("pointing", tolerance=5), dest=tmp_path / "other")
+    judge(out, boxes[0], config("pointing"))
+    judge(out, boxes[0], config("pointing", tolerance=5), dest=tmp_path / "other")
     with pytest.raises(SessError, match="differ in tolerance"):
         difference(out / "evaluation", tmp_path / "other")
 
 
 def test_a_difference_is_that_of_the_images_both_have(make, boxes, tmp_path):
     out = make()
-    evaluate(out, boxes[0], config("pointing", limit=2), dest=tmp_path / "few")
-    evaluate(out, boxes[0], config("pointing"))
+    judge(out, boxes[0], config("pointing", limit=2), dest=tmp_path / "few")
+    judge(out, boxes[0], config("pointing"))
     # another limit is another setting, so the record is told otherwise here
     place = tmp_path / "few" / "evaluation.json"
     record = json.loads(place.read_text())
