@@ -15,7 +15,7 @@ from jobs.reproduce.cases import Case, Row, cases_of, digest_of
 from jobs.reproduce.experiment import Experiment
 from jobs.reproduce.kept import rows_of
 from jobs.reproduce.photographs import Photograph, photographs_of
-from jobs.reproduce.plots import new_figure, png_of
+from jobs.reproduce.plots import file_of, new_figure
 from jobs.reproduce.settings import Data, ReproduceConfig
 from pipeline import RunConfig
 from pipeline.engines.units import devices_here
@@ -100,7 +100,7 @@ def _drawn(
 ) -> dict[str, dict[str, Any]]:
     draw_ = _DRAWN[cases[0].experiment.name]
     rows = [explained(case.config(settings), photographs) for case in cases]
-    picture = f"{name}.png"
+    picture = f"{name}.jpg"
     out.create()
     out.write(picture, draw_(rows, [case.run.name for case in cases]))
     return {"": {"images": len(photographs), "failed": 0, "picture": picture}}
@@ -156,7 +156,7 @@ def _patches(runs: Sequence[Sequence[Explained]], _: Sequence[str]) -> bytes:
         axes.set_axis_off()
     for axes, (one, patch) in zip(panels, drawn, strict=False):
         _patch(axes, one.photograph, patch)
-    return png_of(figure)
+    return file_of(figure, "jpg")
 
 
 _DRAWN: dict[str, Callable[[Sequence[Sequence[Explained]], Sequence[str]], bytes]] = {
@@ -200,7 +200,7 @@ def _grid(cells: Sequence[Sequence[tuple[str, Tensor]]], of: Sequence[Explained]
     titles = ["photograph", *(title for title, _ in cells[0])]
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    return png_of(figure)
+    return file_of(figure, "jpg")
 
 
 def _height(of: Sequence[Explained]) -> float:

@@ -33,10 +33,10 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def png_of(figure: Any) -> bytes:
-    """A figure as a PNG."""
+def file_of(figure: Any, kind: str = "png") -> bytes:
+    """A figure as a file; ``jpg`` serves where photographs are in it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    figure.savefig(buffer, format=kind, dpi=_DPI)
     return buffer.getvalue()
 
 
@@ -72,7 +72,7 @@ def draw_curves(experiment: Experiment, rows: Sequence[Row]) -> bytes | None:
     panels[0].set_ylabel("%")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return png_of(figure)
+    return file_of(figure)
 
 
 def _lines(curve: Sequence[Row]) -> list[list[Row]]:

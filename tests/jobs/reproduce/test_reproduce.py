@@ -139,7 +139,7 @@ def test_pictures(what, data, tiny_backbone, tmp_path, monkeypatch):
     [name] = result["pictures"]
     with Image.open(tmp_path / "out" / name) as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
-    assert picture.format == "PNG"
+    assert picture.format == "JPEG"
     assert len(np.unique(pixels, axis=0)) > 500
     red = (np.abs(pixels - (255, 0, 0)).sum(1) < 40).mean()
     assert (red > 1e-3) == (what == "fig11")  # the frames of the windows
