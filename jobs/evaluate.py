@@ -114,9 +114,7 @@ def _show(found: dict[str, Evaluation], changed: dict[str, Interval], classes: b
     table.add_section()
     for title in ("images", "maps", "failed"):
         table.add_row(title, *(f"{getattr(one, title):,}" for one in found.values()))
-    console = Console()
-    console.width = max(console.width, _WIDTH)  # a file or a pipe has none of its own
-    console.print(table)
+    _print(table)
     for metric in found[next(iter(found))].judged:
         numbers = [one.judged.get(metric, 0) for one in found.values()]
         if not all(numbers):
@@ -134,7 +132,13 @@ def _show_classes(folder: str, one: Evaluation) -> None:
     for label, of_class in one.classes.items():
         said = (_percent(of_class[name]) if name in of_class else "" for name in names)
         table.add_row(label, *said)
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    console.width = max(console.width, _WIDTH)  # a file or a pipe has none of its own
+    console.print(table)
 
 
 def _said(name: str, interval: Interval | None, signed: bool = False) -> str:

@@ -71,8 +71,8 @@ def _result(done: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         cause = error.cause if isinstance(error.cause, Exception) else error
         raise cause from error
-    except ray.exceptions.RayActorError as error:  # out of memory, a crash
-        if error.actor_init_failed:
+    except ray.exceptions.RayError as error:  # out of memory, a crash, a node with the result
+        if isinstance(error, ray.exceptions.RayActorError) and error.actor_init_failed:
             said = str(error).strip().splitlines()[-1]
             raise SessError(f"no worker could start: {said}") from error
         return error

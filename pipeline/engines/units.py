@@ -23,7 +23,7 @@ Build = Callable[[str], Callable[[U], R]]
 def map_units(
     build: Build[U, R], units: Sequence[U], config: RunConfig
 ) -> Iterator[tuple[U, R | Exception]]:
-    """Each unit and what a worker makes of it, in any order; an exception if that killed it thrice.
+    """Each unit and what a worker makes of it, in any order; why, if its worker died each time.
 
     Args:
         build: Makes a worker.

@@ -14,11 +14,13 @@ from pipeline.config import RunConfig
 from pipeline.evaluation.config import PLACEMENT, EvaluationConfig
 from pipeline.evaluation.job import EvaluationJob, Part, Unit, Variants
 from pipeline.evaluation.judges import judges_of
+from pipeline.evaluation.parts import IMAGES_FOLDER
 from pipeline.exports.survey import Survey
 from pipeline.files import Folder
 from pipeline.layout import MAPS_FOLDER
 from pipeline.stages import BackboneSpec
 from pipeline.stores import open_file
+from pipeline.streams import ahead
 from pipeline.truth import open_truth
 from sess_kernels.errors import SessError
 
@@ -28,6 +30,7 @@ RUNNING, COMPLETE = "running", "complete"
 
 _TOGETHER = 8  # images of a unit: their forwards share device batches
 _SHOWN = 4
+_READERS = 8
 
 
 def job_of(
@@ -80,7 +83,8 @@ def begin(place: Folder, settings: dict[str, Any], overwrite: bool) -> None:
         SessError: If it holds one with others that is not to be overwritten.
     """
     if place.exists(EVALUATION_FILE) and overwrite:
-        place.delete()
+        place.remove(EVALUATION_FILE)
+        (place / IMAGES_FOLDER).delete()  # and nothing else that is in the folder
     if place.exists(EVALUATION_FILE):
         earlier = place.read_json(EVALUATION_FILE).get("settings", {})
         differ = [name for name in settings if earlier.get(name) != settings[name]]
@@ -113,10 +117,12 @@ def units_of(job: EvaluationJob, seen: Survey, done: set[str]) -> list[Unit]:
 
 
 def _parts(job: EvaluationJob, seen: Survey, done: set[str], together: int) -> list[Part]:
-    parts: list[Part] = []
-    for name in committed(job.out):
+    def read(name: str) -> tuple[str, list[str]]:
         with open_file(f"{(job.out / MAPS_FOLDER).uri}/{name}") as file:
-            ids = pq.ParquetFile(file).read(["image_id"])["image_id"].to_pylist()
+            return name, pq.ParquetFile(file).read(["image_id"])["image_id"].to_pylist()
+
+    parts: list[Part] = []
+    for name, ids in ahead(read, committed(job.out), _READERS):
         rows = [row for row, one in enumerate(ids) if one in seen.images and one not in done]
         starts = range(0, len(rows), together)
         parts += [Part(name, tuple(rows[start : start + together])) for start in starts]

@@ -107,7 +107,9 @@ def totals(
         only: Rows to take; all if not given.
     """
     found = {judge.name: Totals(judge, n_classes, resamples) for judge in judges}
-    for table in read_parts(dest):
+    # those of other metrics are most of the bytes
+    columns = ["image_id", "class_index", "variant", *(STATISTICS + name for name in found)]
+    for table in read_parts(dest, columns):
         rows = table.filter(pc.equal(table["variant"], variant))
         for name, one in found.items():
             column = STATISTICS + name

@@ -155,6 +155,14 @@ def test_overwriting_judges_anew(make, photos):
     assert judge(out, None, config("insertion"), overwrite=True)[""].failed == 0
 
 
+def test_overwriting_leaves_what_is_not_its_own(make, boxes):
+    out = make()
+    judge(out, boxes[0], config("pointing"), dest=out)
+    found = judge(out, boxes[0], config("corloc"), dest=out, overwrite=True)[""]
+    assert found.judged == {"corloc": 10}
+    assert len(list(read_maps(out))) == 12
+
+
 def test_another_run_in_the_same_folder_is_judged_anew(make, boxes):
     out = make()
     place = out / "run.json"
